@@ -1,0 +1,1 @@
+"""The ground floor: records, steps, answers, config, runs. It imports no torch, and nothing above it."""

@@ -1,0 +1,5 @@
+"""``python -m shepherd``."""
+
+from shepherd.cli import main
+
+main()

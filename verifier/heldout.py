@@ -1,0 +1,107 @@
+"""Which questions are held out, and how good a verifier is on them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from shepherd.records import StepRow
+from verifier.batches import EncodedRows, collate, fixed_batches
+from verifier.loss import step_losses, tag_log_probabilities
+from verifier.model import TagReader
+
+
+class Split(NamedTuple):
+    """Training rows and held-out rows; no question is in both."""
+
+    train: list[StepRow]
+    heldout: list[StepRow]
+
+
+class Evaluation(NamedTuple):
+    """Mean held-out loss, and P(+) at each labelled or unlabelled step of each row."""
+
+    loss: float
+    scores: list[NDArray[np.float32]]
+
+
+def split_by_question(rows: Sequence[StepRow], fraction: float, seed: int, limit: int | None) -> Split:
+    """Hold out a `fraction` of the questions, whole: solutions of one question share its quantities.
+
+    Of the held-out rows at most about `limit` are kept, again whole questions; the rest is not trained on.
+    """
+    questions = sorted({row.question.strip() for row in rows})
+    order = np.random.default_rng([seed, 0x5E]).permutation(len(questions))
+    count = round(fraction * len(questions))
+    if fraction > 0 and len(questions) > 1:
+        count = max(1, count)
+    held = [questions[i] for i in order[:count]]
+    by_question: dict[str, list[StepRow]] = {question: [] for question in held}
+    train = []
+    for row in rows:
+        group = by_question.get(row.question.strip())
+        if group is None:
+            train.append(row)
+        else:
+            group.append(row)
+    return Split(train, first_questions([row for question in held for row in by_question[question]], limit))
+
+
+def first_questions(rows: Sequence[StepRow], limit: int | None) -> list[StepRow]:
+    """The first rows up to `limit`, but never half a question's rows that stand together."""
+    if limit is None or len(rows) <= limit:
+        return list(rows)
+    end = limit
+    while end < len(rows) and rows[end].question == rows[end - 1].question:
+        end += 1
+    return list(rows[:end])
+
+
+@torch.inference_mode()
+def evaluate(
+    reader: TagReader, rows: EncodedRows, *, loss: str, batch_tokens: int, pad_id: int
+) -> Evaluation:
+    """Held-out loss (the training loss, unweighted) and scores; the model must be in eval mode."""
+    scores: list[NDArray[np.float32]] = [np.empty(0, dtype=np.float32)] * len(rows.rows)
+    total, count = 0.0, 0
+    for batch in fixed_batches(rows.lengths, batch_tokens):
+        # Every kept step is read, labelled or not, so that scores stand beside all steps of the row.
+        part = [rows.rows[i] for i in batch]
+        ids, _, targets = collate(part, pad_id)
+        length = ids.shape[1]
+        every = np.concatenate([row.tags.astype(np.int64) + i * length for i, row in enumerate(part)])
+        known = np.concatenate([np.isfinite(row.labels) for row in part])
+        hidden = reader.hidden(ids.to(reader.device), torch.from_numpy(every).to(reader.device))
+        good = reader.pair_logits(hidden).softmax(-1)[:, 0].cpu().numpy()
+        log_probabilities = tag_log_probabilities(
+            reader, hidden[torch.from_numpy(known).to(reader.device)], loss
+        )
+        total += float(step_losses(log_probabilities, targets.to(reader.device), (1.0, 1.0)).double().sum())
+        count += len(targets)
+        start = 0
+        for i, row in zip(batch, part, strict=True):
+            scores[i] = good[start : start + len(row.tags)]
+            start += len(row.tags)
+    return Evaluation(total / max(1, count), scores)
+
+
+def measure(rows: EncodedRows, scores: Sequence[NDArray[np.float32]], seed: int) -> dict[str, Any]:
+    """Step metrics of the ruler on the steps that were kept."""
+    from eval.steps import step_metrics
+
+    kept = [
+        StepRow(
+            question=row.row.question,
+            steps=row.row.steps[: len(row.labels)],
+            labels=row.row.labels[: len(row.labels)],
+            source=row.row.source,
+            id=row.row.id,
+        )
+        for row in rows.rows
+    ]
+    metrics: dict[str, Any] = step_metrics(kept, [each.tolist() for each in scores], seed=seed).to_json()
+    return metrics

@@ -1,0 +1,194 @@
+"""The base model, its 4-bit form, its adapter, and the one way to read label logits from it.
+
+The transformer's body gives hidden states; only those at tags go through the output head, and for scores only
+through its two label rows. Sequences are padded on the right and attention is causal, so padding is never seen
+and no mask is needed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from shepherd.assets import resolve_model
+from shepherd.errors import ShepherdError
+from verifier.config import LoraConfig
+from verifier.tags import TagContract
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def pick_device(device: str) -> torch.device:
+    """``auto`` is CUDA where there is one."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ShepherdError("device: cuda was asked for and this machine has none; use --set device=cpu")
+    return torch.device(device)
+
+
+def load_tokenizer(name: str) -> Any:
+    """The tokenizer of a model name or folder."""
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(resolve_model(name))
+    except (OSError, ValueError) as error:
+        raise ShepherdError(f"{name}: no tokenizer can be loaded ({_first_line(error)})") from error
+
+
+def load_base(name: str, *, quantization: str, dtype: str, device: torch.device) -> Any:
+    """Load a causal language model, frozen, ready for an adapter.
+
+    With ``nf4`` it goes through `prepare_model_for_kbit_training` for scoring as well as for training: that
+    step casts what is not quantized to fp32, and an adapter reloads exactly only on the same base.
+    """
+    from transformers import AutoModelForCausalLM
+
+    options: dict[str, Any] = {"dtype": DTYPES[dtype], "device_map": {"": str(device)}}
+    if quantization == "nf4":
+        options["quantization_config"] = _nf4(DTYPES[dtype])
+    try:
+        model = AutoModelForCausalLM.from_pretrained(resolve_model(name), **options)
+    except (OSError, ValueError) as error:
+        raise ShepherdError(f"{name}: no model can be loaded ({_first_line(error)})") from error
+    if quantization == "nf4":
+        from peft import prepare_model_for_kbit_training
+
+        keep_autograd_on_cpu(model)
+        model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
+    for parameter in model.parameters():
+        parameter.requires_grad = False
+    model.config.use_cache = False
+    return model
+
+
+def keep_autograd_on_cpu(model: nn.Module) -> None:
+    """Switch off bitsandbytes' packed CPU kernel, which bypasses autograd once an eval pass has run.
+
+    On CPUs with AVX512-BF16, `Linear4bit.forward` repacks its weights in eval mode; later training passes
+    then give silently wrong gradients (bitsandbytes 0.50.2).
+    """
+    import bitsandbytes as bnb
+
+    for module in model.modules():
+        if isinstance(module, bnb.nn.Linear4bit):
+            module.support_avx512bf16_for_cpu = False
+
+
+def add_lora(model: Any, lora: LoraConfig, seed: int) -> Any:
+    """Put a fresh adapter on `model`; the seed is set before its first draw."""
+    import peft
+
+    torch.manual_seed(seed)
+    targets = lora.targets if isinstance(lora.targets, str) else list(lora.targets)
+    config = peft.LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=targets,
+        bias="none",
+        task_type="CAUSAL_LM",
+    )
+    try:
+        return peft.get_peft_model(model, config)
+    except ValueError as error:
+        raise ShepherdError(f"lora.targets: {_first_line(error)}") from error
+
+
+def enable_gradient_checkpointing(model: Any) -> None:
+    """Recompute activations in the backward pass: less memory, about a third more time."""
+    base = model.get_base_model()
+    base.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+
+
+def trainable_parameters(model: nn.Module) -> list[nn.Parameter]:
+    """The adapter's parameters, in the model's order."""
+    return [p for p in model.parameters() if p.requires_grad]
+
+
+class TagReader:
+    """Reads logits at tag positions: body once, head only where a tag stands.
+
+    Args:
+        model: a causal language model, bare or with an adapter.
+        contract: the ids of tag, good and bad.
+    """
+
+    def __init__(self, model: Any, contract: TagContract) -> None:
+        causal = model.get_base_model() if hasattr(model, "get_base_model") else model
+        self.body: Any = getattr(causal, causal.base_model_prefix)
+        self.head: Any = causal.get_output_embeddings()
+        self.causal = causal
+        self.labels = torch.tensor([contract.good_id, contract.bad_id], device=self.device)
+        self.contract = contract
+        if not isinstance(self.head, nn.Linear) or not self.head.weight.dtype.is_floating_point:
+            raise ShepherdError(
+                "the output head is quantized or carries an adapter, so its label rows cannot be read; "
+                "keep it out of lora.targets"
+            )
+
+    @property
+    def device(self) -> torch.device:
+        """Where the head lives."""
+        device: torch.device = self.head.weight.device
+        return device
+
+    @property
+    def context(self) -> int:
+        """Most tokens the model can read."""
+        return int(getattr(self.causal.config, "max_position_embeddings", 1 << 30))
+
+    def hidden(self, ids: Tensor, at: Tensor) -> Tensor:
+        """Hidden states ``(n_tags, d)`` at flat positions ``at`` of the right-padded ``ids`` (rows, length)."""
+        states = self.body(input_ids=ids, use_cache=False).last_hidden_state
+        return states.reshape(-1, states.shape[-1])[at]  # type: ignore[no-any-return]
+
+    def vocab_logits(self, hidden: Tensor) -> Tensor:
+        """Logits over the whole vocabulary in fp32, shape ``(n_tags, vocabulary)``."""
+        return self.head(hidden.to(self.head.weight.dtype)).float()  # type: ignore[no-any-return]
+
+    def pair_logits(self, hidden: Tensor) -> Tensor:
+        """Logits of good and bad in fp32, shape ``(n_tags, 2)``: two rows of the head instead of all."""
+        rows = self.head.weight[self.labels].float()
+        logits = hidden.float() @ rows.T
+        return logits if self.head.bias is None else logits + self.head.bias[self.labels].float()
+
+    @torch.no_grad()
+    def check(self, ids: Tensor, at: Tensor) -> None:
+        """Compare with the model's own logits once: some architectures scale or cap them after the head."""
+        own = self.causal(input_ids=ids, use_cache=False).logits
+        own = own.reshape(-1, own.shape[-1])[at][:, self.labels].float().softmax(-1)
+        mine = self.pair_logits(self.hidden(ids, at)).softmax(-1)
+        tolerance = 1e-4 if self.head.weight.dtype == torch.float32 else 0.05
+        worst = float((own - mine).abs().max())
+        if worst > tolerance:
+            raise ShepherdError(
+                f"{type(self.causal).__name__}: its logits are not hidden states times head "
+                f"(scores differ by {worst:.3f}); this architecture is not supported"
+            )
+
+
+def base_fingerprint(reader: TagReader) -> str:
+    """Hash of the two label rows of the head: tells one base from another, quantized or not."""
+    rows = reader.head.weight[reader.labels].detach().to("cpu", torch.bfloat16).contiguous()
+    shape = f"{tuple(reader.head.weight.shape)}|".encode()
+    return hashlib.sha256(shape + rows.view(torch.int16).numpy().tobytes()).hexdigest()
+
+
+def _nf4(dtype: torch.dtype) -> Any:
+    from transformers import BitsAndBytesConfig
+
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
+    )
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

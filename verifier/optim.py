@@ -1,0 +1,56 @@
+"""Optimizers and the learning-rate curve."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from torch import nn
+
+from shepherd.errors import ShepherdError
+from verifier.config import TrainPrmConfig
+
+_BETAS = (0.9, 0.999)
+
+
+def make_optimizer(config: TrainPrmConfig, parameters: Sequence[nn.Parameter]) -> Any:
+    """AdamW: torch's own, or one of bitsandbytes' with 8-bit or paged state."""
+    import torch
+
+    options: dict[str, Any] = {
+        "lr": config.learning_rate,
+        "betas": _BETAS,
+        "weight_decay": config.weight_decay,
+    }
+    if config.optimizer == "adamw_torch":
+        return torch.optim.AdamW(parameters, fused=True, **options)
+    import bitsandbytes as bnb
+
+    kinds = {
+        "adamw_8bit": bnb.optim.AdamW8bit,
+        "paged_adamw_8bit": bnb.optim.PagedAdamW8bit,
+        "paged_adamw_32bit": bnb.optim.PagedAdamW32bit,
+    }
+    return kinds[config.optimizer](parameters, **options)
+
+
+def learning_rate_at(step: int, total: int, config: TrainPrmConfig) -> float:
+    """Learning rate of optimizer step `step` of `total` (0-based): linear warm-up, then the scheduler.
+
+    Example:
+        >>> config = TrainPrmConfig(learning_rate=1.0, warmup_ratio=0.5, scheduler="linear")
+        >>> [learning_rate_at(step, 4, config) for step in range(4)]
+        [0.5, 1.0, 1.0, 0.5]
+    """
+    if not 0 <= step < total:
+        raise ShepherdError(f"step {step} is outside the plan of {total} steps")
+    warmup = math.ceil(config.warmup_ratio * total)
+    if step < warmup:
+        return config.learning_rate * (step + 1) / warmup
+    done = (step - warmup) / max(1, total - warmup)
+    if config.scheduler == "constant":
+        return config.learning_rate
+    if config.scheduler == "linear":
+        return config.learning_rate * (1 - done)
+    return config.learning_rate * 0.5 * (1 + math.cos(math.pi * done))

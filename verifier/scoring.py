@@ -1,0 +1,172 @@
+"""The two-row scorer: one forward pass gives P(+) at every step's tag of a solution.
+
+A score is softmax over the two label logits at the tag, in fp32. It depends on the solution alone: padding
+stands on the right, where causal attention never looks, so batches only change the speed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from shepherd.steps import split
+from verifier.batches import fixed_batches
+from verifier.model import TagReader
+from verifier.tags import EncodedSolution, TagContract, encode
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+StepScores = list[float]
+_WINDOW_BATCHES = 32
+
+
+class ScoringCounts(NamedTuple):
+    """What was scored, and what could not be."""
+
+    solutions: int = 0
+    steps: int = 0
+    tokens: int = 0
+    solutions_without_steps: int = 0
+    steps_beyond_context: int = 0
+
+
+@torch.inference_mode()
+def score_encoded(
+    reader: TagReader, solutions: Sequence[EncodedSolution], batch_tokens: int, pad_id: int = 0
+) -> list[NDArray[np.float32]]:
+    """P(+) at every tag of every solution, in order; steps beyond the model's context score 0.
+
+    Args:
+        reader: body and label rows of the verifier.
+        solutions: token ids and tag positions.
+        batch_tokens: most padded tokens in one forward pass.
+        pad_id: any token; nothing reads it.
+    """
+    scores = [np.zeros(len(solution.tags), dtype=np.float32) for solution in solutions]
+    read = [solution.tags[solution.tags < reader.context] for solution in solutions]
+    # Tokens after the last tag are not worth reading.
+    lengths = np.array([tags[-1] + 1 if len(tags) else 0 for tags in read], dtype=np.int64)
+    for batch in fixed_batches(lengths, batch_tokens):
+        length = int(lengths[batch].max())
+        if length == 0:
+            continue
+        ids = np.full((len(batch), length), pad_id, dtype=np.int64)
+        for i, row in enumerate(batch):
+            ids[i, : lengths[row]] = solutions[row].ids[: lengths[row]]
+        at = np.concatenate([read[row].astype(np.int64) + i * length for i, row in enumerate(batch)])
+        hidden = reader.hidden(_tensor(ids, reader), _tensor(at, reader))
+        good = reader.pair_logits(hidden).softmax(-1)[:, 0].cpu().numpy()
+        start = 0
+        for row in batch:
+            count = len(read[row])
+            scores[row][:count] = good[start : start + count]
+            start += count
+    return scores
+
+
+@dataclass(slots=True)
+class Verifier:
+    """A trained verifier, ready to score.
+
+    Attributes:
+        id: short hash of adapter and contract; scores files carry it.
+        counts: running totals of what was scored.
+    """
+
+    model: Any
+    tokenizer: PreTrainedTokenizerBase
+    contract: TagContract
+    id: str
+    name: str
+    counts: ScoringCounts = field(default_factory=ScoringCounts)
+    _reader: TagReader = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.model.eval()
+        self._reader = TagReader(self.model, self.contract)
+
+    def score(self, question: str, solutions: Sequence[str]) -> list[StepScores]:
+        """Step scores of each solution of one question; a solution without steps gets an empty list."""
+        return self.score_many([(question, solutions)])[0]
+
+    def score_many(
+        self,
+        items: Sequence[tuple[str, Sequence[str]]],
+        batch_tokens: int = 16384,
+        on_done: Callable[[int, list[StepScores]], None] | None = None,
+    ) -> list[list[StepScores]]:
+        """Step scores of every solution of every question.
+
+        Args:
+            items: (question, solution texts), split into steps by `shepherd.steps.split`.
+            batch_tokens: most padded tokens in one forward pass.
+            on_done: called with (index, step scores) of each item, in order, as soon as it is known.
+
+        Returns:
+            For each item, for each solution, one score in [0, 1] a step.
+        """
+        results: list[list[StepScores]] = []
+        for window in self._windows(items, batch_tokens):
+            for scores in self._score_window(window, batch_tokens):
+                if on_done is not None:
+                    on_done(len(results), scores)
+                results.append(scores)
+        return results
+
+    def _windows(
+        self, items: Sequence[tuple[str, Sequence[str]]], batch_tokens: int
+    ) -> list[list[tuple[str, Sequence[str]]]]:
+        """Cut items into runs of a few dozen batches, so that results come in order and sorting still pays."""
+        # Characters are known before tokens; a token is at least about one character.
+        windows: list[list[tuple[str, Sequence[str]]]] = []
+        size = 0
+        for question, solutions in items:
+            cost = sum(len(question) + len(solution) for solution in solutions)
+            if not windows or size + cost > batch_tokens * _WINDOW_BATCHES:
+                windows.append([])
+                size = 0
+            windows[-1].append((question, solutions))
+            size += cost
+        return windows
+
+    def _score_window(
+        self, items: Sequence[tuple[str, Sequence[str]]], batch_tokens: int
+    ) -> list[list[StepScores]]:
+        pairs = [(question, split(text).steps) for question, texts in items for text in texts]
+        # Repeated texts of one question are read once and get the very same numbers, so that ties stay ties.
+        unique = {pair: i for i, pair in enumerate(dict.fromkeys(pairs))}
+        keys = list(unique)
+        encoded = list(encode(self.tokenizer, self.contract, keys))
+        scored = score_encoded(self._reader, encoded, batch_tokens)
+        beyond = [int((solution.tags >= self._reader.context).sum()) for solution in encoded]
+        self._count(pairs, unique, encoded, beyond)
+        lists = [[float(f"{score:.8g}") for score in scores.tolist()] for scores in scored]
+        found = iter([list(lists[unique[pair]]) for pair in pairs])
+        return [[next(found) for _ in texts] for _, texts in items]
+
+    def _count(
+        self,
+        pairs: Sequence[tuple[str, tuple[str, ...]]],
+        unique: dict[tuple[str, tuple[str, ...]], int],
+        encoded: Sequence[EncodedSolution],
+        beyond: Sequence[int],
+    ) -> None:
+        old = self.counts
+        self.counts = ScoringCounts(
+            solutions=old.solutions + len(pairs),
+            steps=old.steps + sum(len(steps) for _, steps in pairs),
+            tokens=old.tokens + sum(len(solution.ids) for solution in encoded),
+            solutions_without_steps=old.solutions_without_steps + sum(not steps for _, steps in pairs),
+            steps_beyond_context=old.steps_beyond_context + sum(beyond[unique[pair]] for pair in pairs),
+        )
+
+
+def _tensor(array: NDArray[np.int64], reader: TagReader) -> Tensor:
+    return torch.from_numpy(array).to(reader.device)

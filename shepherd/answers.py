@@ -1,4 +1,4 @@
-r"""Find the final answer of a solution, as an exact number. None means that there is none; it is never guessed.
+r"""Find the final answer of a solution, as an exact number; None where there is none, never a guess.
 
 A style says which marker announces the answer, and which of several counts:
 
@@ -10,15 +10,15 @@ boxed     ``\boxed{72}``, braces nested                          last; one numbe
 shepherd  ``The answer is: 72`` (colon optional)                 last; one number
 openai    ``A: 72``                                              last; one number
 subq      ``Final answer: 72``                                   first; the line's first number
-zeroeval  ``"answer": "72"``, JSON or nearly                     last; one number
+zeroeval  ``"answer": "72"``, JSON or nearly                     last; the value's first number
 auto      gsm8k, boxed, ``Final answer:`` (first), shepherd,     the first style in this order
           ``A:`` on a line of its own, zeroeval                  that gives a number
-gold      the whole text if it is a number, else as auto         (answer field of a problem)
+gold      as auto, else the whole text (an answer field)         one number
 ========  =====================================================  ==========================
 
-"One number" is ``parse_number``'s rule: what follows the marker on its line holds exactly one number, words and
-units around it do not matter, and it is no part of a formula. ``subq`` takes the line's first number, because that
-is how the published figures of that format were computed.
+"One number" is ``parse_number``'s rule: what follows the marker on its line holds exactly one number, words
+and units around it do not matter, and it is no part of a formula. ``subq`` and ``zeroeval`` take the first
+number there is, because that is how the published figures of these two formats were computed.
 """
 
 from __future__ import annotations
@@ -37,16 +37,18 @@ Answer = Fraction
 """A final answer: exact, so that 0.5 and 1/2 are equal and 0.333 and 1/3 are not."""
 
 AnswerStyle = Literal["auto", "gsm8k", "boxed", "shepherd", "openai", "subq", "zeroeval", "gold"]
+_Reader = Callable[[str], Fraction | None]
+
 STYLES: tuple[AnswerStyle, ...] = get_args(AnswerStyle)
 
-# Every pattern is anchored at a fixed word and has no nested repetition: time stays linear on a line of megabytes.
+# Every pattern begins with a fixed word and has no nested repetition: time is linear in the text.
 _GSM8K = re.compile(r"####")
 _SHEPHERD = re.compile(r"\bthe\s+(?:final\s+|correct\s+)?answer\s+is\b\s*:?", re.IGNORECASE)
 _OPENAI = re.compile(r"(?<!\S)A:")
 _OPENAI_LINE = re.compile(r"^[ \t]*A:", re.MULTILINE)
-_FINAL = re.compile(r"\bfinal\s+answer[ \t*_]*:", re.IGNORECASE)
-_JSON_KEY = re.compile(r"\banswer[\\\"'*`]{0,6}[ \t]*:", re.IGNORECASE)
-_JSON_STRING = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL)
+_FINAL = re.compile(r"\bfinal\s+answer[ \t*_]*:[*_]*", re.IGNORECASE)
+_JSON_KEY = re.compile(r"\banswer[\\\"'*`]{0,6}[ \t]*:[*_]*", re.IGNORECASE)
+_JSON_STRING = re.compile(r'"([^"\\]*(?:\\.[^"\\]*)*)"', re.DOTALL)
 _BOX = re.compile(r"\\f?boxed?(?![A-Za-z])")
 
 
@@ -69,33 +71,34 @@ def extract(text: str, style: AnswerStyle = "auto") -> Fraction | None:
         True
     """
     if style == "gold":
-        plain = parse_number(text)
-        return plain if plain is not None else extract(text, "auto")
+        marked = extract(text, "auto")
+        return marked if marked is not None else parse_number(text)
     if style == "auto":
         return next((found for read in _AUTO if (found := read(text)) is not None), None)
     return _READERS[style](text)
 
 
-def _after(marker: re.Pattern[str], which: Literal["first", "last"]) -> Callable[[str], str | None]:
-    """A function that gives what follows the marker: the rest of its line, or the next line if that is blank."""
+def _marker(
+    pattern: re.Pattern[str], which: Literal["first", "last"], read: _Reader = parse_number
+) -> _Reader:
+    """A reader of what follows a marker: the rest of its line, else the next line that is not blank."""
 
-    def rest_of_line(text: str) -> str | None:
-        found = None
-        for found in marker.finditer(text):
-            if which == "first":
-                break
-        if found is None:
+    def read_after(text: str) -> Fraction | None:
+        end = _end_of(pattern, text, which)
+        if end is None:
             return None
-        start = found.end()
-        rest = _line_at(text, start)
-        if rest.strip(" \t\r*_:"):
-            return rest
-        start += len(rest)
-        while start < len(text) and text[start].isspace():
-            start += 1
-        return _line_at(text, start)
+        rest = _line_at(text, end)
+        if not rest.strip(" \t\r*_:"):
+            rest = _line_at(text, _skip_space(text, end + len(rest)))
+        return read(rest)
 
-    return rest_of_line
+    return read_after
+
+
+def _end_of(pattern: re.Pattern[str], text: str, which: Literal["first", "last"]) -> int | None:
+    """Where the first or the last match ends."""
+    ends = (found.end() for found in pattern.finditer(text))
+    return next(ends, None) if which == "first" else max(ends, default=None)
 
 
 def _line_at(text: str, start: int) -> str:
@@ -103,32 +106,18 @@ def _line_at(text: str, start: int) -> str:
     return text[start:] if stop < 0 else text[start:stop]
 
 
-def _one_number(
-    marker: re.Pattern[str], which: Literal["first", "last"] = "last"
-) -> Callable[[str], Fraction | None]:
-    rest_of_line = _after(marker, which)
-
-    def read(text: str) -> Fraction | None:
-        rest = rest_of_line(text)
-        return None if rest is None else parse_number(rest)
-
-    return read
-
-
-def _read_subq(text: str) -> Fraction | None:
-    found = _FINAL.search(text)
-    return None if found is None else first_number(_line_at(text, found.end()))
+def _skip_space(text: str, place: int) -> int:
+    while place < len(text) and text[place].isspace():
+        place += 1
+    return place
 
 
 def _read_boxed(text: str) -> Fraction | None:
     """What the last box holds; a box that is never closed was cut off and holds nothing."""
-    start = None
-    for found in _BOX.finditer(text):
-        start = found.end()
+    start = _end_of(_BOX, text, "last")
     if start is None:
         return None
-    while start < len(text) and text[start] in " \t":
-        start += 1
+    start = _skip_space(text, start)
     if not text.startswith("{", start):
         return parse_number(_line_at(text, start).partition("$")[0])  # TeX allows \boxed 7
     depth, place = 0, start
@@ -145,51 +134,50 @@ def _read_boxed(text: str) -> Fraction | None:
     return None
 
 
-def _read_json(text: str) -> Fraction | None:
-    """The value of the last ``answer`` key, whether or not the JSON around it is sound.
+def _json_value(read: _Reader) -> _Reader:
+    """A reader of the last ``answer`` key's value, whether or not the JSON around it is sound.
 
-    A string counts up to its closing quote. One that is not closed on its line (a lost quote) counts up to the end
-    of the line, but not if the text ends there, since then the number itself may be cut.
+    A string counts up to its closing quote. One that is never closed (a lost quote) counts up to the end of
+    its line, but not if the text ends there, since then the number itself may be cut.
     """
-    found = None
-    for found in _JSON_KEY.finditer(text):
-        pass
-    if found is None:
-        return None
-    start = found.end()
-    while start < len(text) and text[start].isspace():
-        start += 1
-    string = _JSON_STRING.match(text, start)
-    if string:
-        return parse_number(_unescape(string[1]))
-    rest = _line_at(text, start)
-    if rest.startswith('"') and start + len(rest) == len(text):
-        return None
-    return parse_number(rest.replace('\\"', " ").replace('"', " ").rstrip(" \t\r,}"))
+
+    def read_value(text: str) -> Fraction | None:
+        end = _end_of(_JSON_KEY, text, "last")
+        if end is None:
+            return None
+        start = _skip_space(text, end)
+        string = _JSON_STRING.match(text, start)
+        if string:
+            return read(_unescape(string[1]))
+        rest = _line_at(text, start)
+        if rest.startswith('"') and start + len(rest) == len(text):
+            return None
+        return read(rest.replace('\\"', " ").replace('"', " ").rstrip(" \t\r,}"))
+
+    return read_value
 
 
 def _unescape(inside: str) -> str:
     try:
-        value = json.loads(f'"{inside}"', strict=False)
+        return str(json.loads(f'"{inside}"', strict=False))
     except ValueError:
-        value = inside
-    return str(value).replace('"', " ")
+        return inside
 
 
-_READERS: dict[str, Callable[[str], Fraction | None]] = {
-    "gsm8k": _one_number(_GSM8K),
+_READERS: dict[str, _Reader] = {
+    "gsm8k": _marker(_GSM8K, "last"),
     "boxed": _read_boxed,
-    "shepherd": _one_number(_SHEPHERD),
-    "openai": _one_number(_OPENAI),
-    "subq": _read_subq,
-    "zeroeval": _read_json,
+    "shepherd": _marker(_SHEPHERD, "last"),
+    "openai": _marker(_OPENAI, "last"),
+    "subq": _marker(_FINAL, "first", first_number),
+    "zeroeval": _json_value(first_number),
 }
 
 _AUTO = (
     _READERS["gsm8k"],
     _READERS["boxed"],
-    _one_number(_FINAL, "first"),
+    _marker(_FINAL, "first"),
     _READERS["shepherd"],
-    _one_number(_OPENAI_LINE),
-    _READERS["zeroeval"],
+    _marker(_OPENAI_LINE, "last"),
+    _json_value(parse_number),
 )

@@ -18,8 +18,8 @@ def asset(name: str) -> Path:
     """Path of a packaged asset.
 
     Args:
-        name: A model folder (``tokenizer``, ``weak``, ``strong``, ``base``, ``verifier``) or a file (``rows``:
-            training rows, ``heldout``: held-out rows, ``pool``: a small candidate pool).
+        name: A model folder (``tokenizer``, ``weak``, ``strong``, ``base``, ``verifier``) or a file
+            (``rows``: training rows, ``heldout``: held-out rows, ``pool``: a small candidate pool).
 
     Raises:
         ShepherdError: if there is no asset of this name, or it was not built.

@@ -49,7 +49,7 @@ def load_config(model: type[C], family: str, name_or_file: str, overrides: Seque
     Args:
         model: Schema, a ``Config``.
         family: Folder of the shipped configs, for instance ``"rerank"``.
-        name_or_file: Name of a shipped config or path of a YAML file (a path has a slash or ends in ``.yaml``).
+        name_or_file: Name of a shipped config, or path of a YAML file (it has a slash or ends in ``.yaml``).
         overrides: ``"a.b=1"`` each; the value is read as YAML.
 
     Raises:

@@ -64,7 +64,7 @@ def user_errors() -> Iterator[None]:
 
 
 def run_options(command: F) -> F:
-    """Give a command ``--config --set --json --out --resume --seed --dry-run`` as one argument, ``options``."""
+    """Give a command the options that all have, as one argument ``options`` (a ``RunOptions``)."""
 
     @functools.wraps(command)
     def wrapped(
@@ -119,7 +119,7 @@ def run_options(command: F) -> F:
     ]
     for option in reversed(options):
         wrapped = option(wrapped)
-    return wrapped  # type: ignore[return-value]  # click reads the options off the function, whatever its type
+    return wrapped  # type: ignore[return-value]  # click reads its options off the function
 
 
 def stdout() -> Console:
@@ -180,7 +180,8 @@ def _finite(value: object) -> object:
 # CSI and OSC sequences first, whole; then what is left of control, direction and invisible characters.
 _ANSI = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b[@-Z\\-_]")
 _UNSEEN = re.compile(
-    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff\U000e0000-\U000e007f]"
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff"
+    r"\U000e0000-\U000e007f]"
 )
 
 
@@ -235,15 +236,15 @@ def progress(what: str, total: float | None, unit: str = "it", done: float = 0) 
         rich_progress.TextColumn("{task.fields[aside]}", markup=False),
     ]
     with rich_progress.Progress(*columns, console=stderr(), transient=False) as bar:
-        task = bar.add_task(what, total=total, completed=done, rate="", aside="")
-        yield _BarProgress(bar, task, unit, done)
+        task = bar.add_task(what, total=total, rate="", aside="")
+        bar.update(task, completed=done)
+        yield _BarProgress(bar, task, unit)
 
 
 class _BarProgress:
-    def __init__(self, bar: Any, task: Any, unit: str, done: float) -> None:
+    def __init__(self, bar: Any, task: Any, unit: str) -> None:
         self._bar, self._task, self._unit = bar, task, unit
         self._count, self._started = 0.0, time.monotonic()
-        del done
 
     def advance(self, steps: float = 1) -> None:
         self._count += steps

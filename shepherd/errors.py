@@ -6,7 +6,7 @@ from os import PathLike
 
 
 class ShepherdError(Exception):
-    """What a user can fix: "where: what was found; what to do". Printed as it is, exit code 1, no traceback."""
+    """What a user can fix: "where: what was found; what to do". Printed without a traceback, exit code 1."""
 
 
 def at(path: str | PathLike[str], line: int, message: str) -> ShepherdError:

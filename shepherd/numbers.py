@@ -1,10 +1,11 @@
 r"""Read the one number of a short text as an exact rational, or say that there is not one.
 
-Read: signs (also Unicode's), digits of any script, thousands separators (commas, no-break and thin blanks), decimals,
-fractions (``3/4``, ``\frac{3}{4}``, ``½``), mixed numbers (``2 1/2``), powers of ten (``1e5``, ``5 million``).
-Without effect: currency, units, percent signs (``50%`` is 50), words, brackets, Markdown, TeX dress, a full stop.
-After ``=`` only the right side counts. Not read, since it would be a guess: several different numbers, formulas,
-variables, ranges, clock times, malformed numbers (``1,23``), and a sentence that says there is no answer.
+Read: signs (also Unicode's), digits of any script, thousands separators (commas, no-break and thin blanks),
+decimals, fractions (``3/4``, ``\frac{3}{4}``, ``½``), mixed numbers (``2 1/2``), powers of ten (``1e5``,
+``5 million``). Without effect: currency, units, percent signs (``50%`` is 50), words, brackets, Markdown, TeX
+dress, a full stop. After ``=`` only the right side counts. Not read, since it would be a guess: several
+numbers, formulas, variables, ranges, clock times, malformed numbers (``1,23``), a sentence that says there is
+no answer.
 """
 
 from __future__ import annotations
@@ -37,10 +38,10 @@ def parse_number(text: str) -> Fraction | None:
     """
     text = _plain(text)
     text = text[max(text.rfind("="), text.rfind("≈")) + 1 :]
-    numbers = list(_numbers(text))
-    if len(numbers) != 1:
+    found = _numbers(text)
+    number = next(found, None)
+    if number is None or next(found, None) is not None:
         return None
-    number = numbers[0]
     # What is left, with one # for the number, tells whether it stands there as an answer.
     rest = text[: number.start].replace("#", " ") + "#" + text[number.end :].replace("#", " ")
     if number.value is None or _FORMULA.search(rest) or _SAYS_NONE.search(rest):
@@ -59,14 +60,15 @@ def first_number(text: str) -> Fraction | None:
     return None if found is None else found.value
 
 
-# --- Unicode, TeX and Markdown to plain text ----------------------------------------------------------------------
+# --- Unicode, TeX and Markdown to plain text -------------------------------------------------------------
 
 _BLANK = "\u00a0"  # stands for every blank that may separate thousands
 
+_WIDE = "\uff0e\uff0c\u3002\uff05\uff1d\uff0b\uff0f\uff1a\uff08\uff09"  # full-width . , . % = + / : ( )
 _FOLDED = {
     **dict.fromkeys("\u2212\u2010\u2011\u2012\u2013\ufe63\uff0d", "-"),
     **dict.fromkeys("\u00a0\u2007\u2009\u202f", _BLANK),
-    **dict(zip("．，。％＝＋／：（）\u2044\u2215\u066a\u066b\u066c\u2019", ".,.%=+/:()//%.,'", strict=True)),
+    **dict(zip(_WIDE + "\u2044\u2215\u066a\u066b\u066c\u2019", ".,.%=+/:()//%.,'", strict=True)),
 }
 
 
@@ -103,7 +105,7 @@ _TEX = [
     (re.compile(r"\^\s*\{?\s*\\(?:circ|degree)\s*\}?|\\degree\b"), "°"),
     (
         re.compile(
-            r"\\(?:text|mathrm|mathbf|mathit|mathbb|boldsymbol|mbox|emph|underline|operatorname)[a-z]{0,2}\s*\{"
+            r"\\(?:text|mathrm|mathbf|mathit|boldsymbol|mbox|emph|underline|operatorname)[a-z]{0,2}\s*\{"
         ),
         " {",
     ),
@@ -138,11 +140,11 @@ def _plain(text: str) -> str:
     return _AND_A_FRACTION.sub(" ", text).strip(" \t\r\n*_")
 
 
-# --- Numbers in plain text ----------------------------------------------------------------------------------------
+# --- Numbers in plain text -------------------------------------------------------------------------------
 
 
 class _Number(NamedTuple):
-    """A number and where it stands, sign and scale word included; its value is None where nobody can read it."""
+    """A number and where it stands, sign and scale word included; value None where nobody can read it."""
 
     start: int
     end: int
@@ -165,7 +167,7 @@ def _numbers(text: str, in_names: bool = False) -> Iterator[_Number]:
 
     Args:
         text: What ``_plain`` gave.
-        in_names: Read runs of digits as they come, also those within names (``x2``), without fractions and scales.
+        in_names: Read runs of digits as they come, also within names (``x2``), without fractions and scales.
     """
     end = 0
     while run := _RUN.search(text, end):
@@ -218,7 +220,7 @@ def _with_fraction(text: str, value: Fraction | None, start: int, stop: int) -> 
 
 
 def _sign(before: str, opens: bool) -> tuple[int, int]:
-    """Sign of a number by what stands before it, and how many characters that takes; a minus may be an operator."""
+    """Sign of a number by what stands before it, and its width; a minus may be an operator too."""
     found = _SIGN.search(before)
     if found is None:
         return 1, 0
@@ -239,7 +241,8 @@ _FORMULA = re.compile(
     r"[+*^×÷·⋅√π∞<>±≤≥≠∑∫\\]"
     r"|[-/]\s*#|#\s+-|#\s*/(?!\s*[A-Za-z]+\s*(?:[,.;)]|\Z))"
     r"|#[abknxyzK](?![A-Za-z])|#[A-Za-z]+\d|#[²³¹⁰⁴-⁹]|\w\(#|#\("
-    r"|(?<![A-Za-z'])[nxyzXYZ](?![A-Za-z'])"
+    r"|#.*(?<![A-Za-z'])[nxyzXYZ](?![A-Za-z'])|(?<![A-Za-z'])[nxyzXYZ]\s*#",
+    re.DOTALL,
 )
 _SAYS_NONE = re.compile(
     r"\b(?:not|cannot|can't|unknown|impossible|undefined|undetermined|insufficient)\b", re.IGNORECASE

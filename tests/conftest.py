@@ -19,7 +19,7 @@ _BESIDE_THE_CLONE = Path(__file__).parents[2] / "shared" / "data"
 
 @pytest.fixture(scope="session")
 def foreign_data() -> Path:
-    """Folder of the real data: SHEPHERD_DATA, else beside the clone; absent, the test skips (fails with CI=true)."""
+    """Folder of the real data: SHEPHERD_DATA, else beside the clone; else tests skip (CI=true: fail)."""
     named = os.environ.get("SHEPHERD_DATA")
     folder = Path(named) if named else _BESIDE_THE_CLONE
     if not folder.is_dir():

@@ -1,0 +1,65 @@
+# The whole interface: make demo, make test, and what `make` alone lists.
+# Set-up is part of every target: python 3.11 or newer, make and git are all it takes.
+
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do command -v $$p && break; done)
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --retries 8 --timeout 60
+READY := $(VENV)/.ready
+
+.PHONY: help setup demo test test-slow lint types imports unit bench embedded-models clean
+.NOTPARALLEL:
+.DEFAULT_GOAL := help
+
+stage = @printf '\n== %s  (%s)\n' "$(1)" "$$(date +%H:%M:%S)"
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(READY)  ## make .venv with the pinned versions
+
+# torch first: resolved alone, its CPU build is taken where the index has one.
+$(READY): pyproject.toml constraints.txt
+	$(call stage,set-up: pinned versions into $(VENV))
+	@test -x $(BIN)/python || "$(PYTHON)" -m venv $(VENV)
+	@"$(BIN)/python" -c 'import sys; sys.exit(sys.version_info < (3, 11) and "python 3.11 or newer is needed")'
+	@$(PIP) install --quiet torch==2.13.0 hatchling -c constraints.txt
+	@$(PIP) install --quiet --no-build-isolation -e '.[dev]' -c constraints.txt
+	@touch $@
+
+demo: $(READY)  ## the whole pipeline on the embedded world
+	@$(BIN)/shepherd demo
+
+test: lint types imports unit  ## lint, types, import rules, unit, golden, e2e, doctests
+
+lint: $(READY)  ## ruff
+	$(call stage,lint)
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types: $(READY)  ## mypy --strict
+	$(call stage,types)
+	@$(BIN)/mypy
+
+imports: $(READY)  ## generation > verifier > eval > shepherd
+	$(call stage,import rules)
+	@$(BIN)/lint-imports --no-logo
+
+# One thread a worker: two workers with two threads each take longer than one.
+unit: $(READY)
+	$(call stage,tests: unit and golden and e2e and doctests)
+	@OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
+
+test-slow: $(READY)  ## the tests that train or build
+	$(call stage,slow tests)
+	@OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m 'slow and not gpu' --timeout 1200
+
+bench: $(READY)  ## every measurement in benchmarks/
+	@for script in benchmarks/*.py; do printf '\n== %s\n' "$$script"; $(BIN)/python "$$script" || exit 1; done
+
+embedded-models: $(READY)  ## train the packaged models again (hours)
+	@$(BIN)/python -m generation.embedded.build
+
+clean:  ## caches and builds; not .venv, not runs
+	@rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

@@ -85,7 +85,7 @@ class Batch(NamedTuple):
 def encode_rows(
     rows: Sequence[StepRow], tokenizer: PreTrainedTokenizerBase, contract: TagContract, max_length: int
 ) -> EncodedRows:
-    """Encode rows; a row longer than `max_length` tokens loses whole steps from its end, and they are counted.
+    """Encode rows; one longer than `max_length` tokens loses whole steps from its end, and they are counted.
 
     Tokens after the last labelled step teach nothing and are left out. Rows without any label, and rows
     whose first labelled step does not fit, are left out and counted.

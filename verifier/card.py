@@ -6,11 +6,147 @@ from collections.abc import Mapping
 from typing import Any
 
 from verifier.config import TrainPrmConfig
-from verifier.rows import RowCounts
+from verifier.prepare import Prepared
+
+_METRICS = {
+    "auc": "step ROC AUC",
+    "ap_bad": "average precision of the bad steps",
+    "balanced_accuracy": "balanced accuracy at 0.5",
+    "first_error_accuracy": "first error found exactly",
+    "auc_within_position": "step AUC within position",
+    "auc_within_question": "solution AUC within question (min over steps)",
+}
 
 
-def write_card(
-    config: TrainPrmConfig, read: RowCounts, trained: Mapping[str, int], metrics: Mapping[str, Any]
-) -> str:
-    """Text of README.md beside an adapter."""
-    return f"# Verifier\n\n{config.base}\n{read.kept}\n{dict(trained)}\n{dict(metrics)}\n"
+def write_card(config: TrainPrmConfig, prepared: Prepared, metrics: Mapping[str, Any], step: int) -> str:
+    """Text of the ``README.md`` beside an adapter."""
+    sections = [
+        _front_matter(config),
+        _summary(config),
+        _data(config, prepared),
+        _metrics(metrics),
+        _use(prepared),
+        _training(config, prepared, step),
+        _licence(config),
+    ]
+    return "\n\n".join(section.strip() for section in sections) + "\n"
+
+
+def _front_matter(config: TrainPrmConfig) -> str:
+    return (
+        f"---\nbase_model: {config.base}\nlibrary_name: peft\npipeline_tag: text-classification\n"
+        "tags: [process-reward-model, verifier, shepherd]\n---"
+    )
+
+
+def _summary(config: TrainPrmConfig) -> str:
+    control = ""
+    if config.control != "none":
+        control = (
+            "\n\n**A control, not a verifier: its training labels were shuffled. Its scores mean nothing.**"
+        )
+    return (
+        "# Step verifier\n\n"
+        f"A LoRA adapter for `{config.base}` that gives every step of a solution a score in [0, 1]: the "
+        "probability that the step is right, as softmax over two label tokens at the step's tag "
+        f"(Math-Shepherd, arXiv 2312.08935).{control}"
+    )
+
+
+def _data(config: TrainPrmConfig, prepared: Prepared) -> str:
+    read, counts = prepared.read, prepared.train.counts()
+    held = prepared.heldout.counts()
+    lines = [
+        "## Data",
+        "",
+        f"Rows: `{config.data}`. {read.read:,} read, {read.kept:,} kept, {len(read.skipped):,} left out.",
+        (
+            f"Trained on {counts['rows']:,} solutions ({counts['labelled_steps']:,} labelled steps); "
+            f"{held['rows']:,} solutions of other questions held out."
+        ),
+        (
+            f"Longer than {config.max_length} tokens: {counts['rows_cut']:,} solutions lost "
+            f"{counts['steps_cut']:,} steps from their end, {counts['rows_too_long']:,} were left out."
+        ),
+    ]
+    oddities = read.to_json()["oddities"]
+    if oddities:
+        lines += ["", "| oddity of the rows | count |", "|---|---|"]
+        lines += [f"| {name} | {count:,} |" for name, count in oddities.items()]
+    return "\n".join(lines)
+
+
+def _metrics(metrics: Mapping[str, Any]) -> str:
+    if not metrics:
+        return "## Held-out questions\n\nNone were held out, so nothing is known of its quality."
+    counts = metrics["counts"]
+    lines = [
+        "## Held-out questions",
+        "",
+        (
+            f"{counts['questions']:,} questions, {counts['rows']:,} solutions, {counts['steps_labelled']:,} "
+            f"labelled steps, {counts['steps_bad']:,} of them bad. The baseline knows only a step's position "
+            "(within question: a solution's number of steps)."
+        ),
+        "",
+        "| | verifier | baseline |",
+        "|---|---|---|",
+    ]
+    for key, name in _METRICS.items():
+        lines.append(f"| {name} | {_number(metrics[key]['value'])} | {_number(metrics[key]['baseline'])} |")
+    lines.append(f"| loss a step | {_number(metrics['loss'])} | |")
+    return "\n".join(lines)
+
+
+def _use(prepared: Prepared) -> str:
+    contract, template = prepared.contract, prepared.contract.template
+    return f"""## Use
+
+```python
+from verifier import load_verifier
+
+verifier = load_verifier("path/to/this/folder")
+verifier.score("Tom has 3 apples and buys 4. How many?", ["Step 1: 3 + 4 = 7. The answer is: 7 ки"])
+```
+
+or `shepherd score --verifier path/to/this/folder --question … --solution …`, or
+`shepherd rerank --set verifier=path/to/this/folder`.
+
+The input is `{{question}} Step 1: … {template.tag}\\nStep 2: … {template.tag}`; the tag is token
+{contract.tag_id}, good (`{template.good}`) {contract.good_id}, bad (`{template.bad}`) {contract.bad_id}.
+`verifier.json` has them with a fingerprint of the tokenizer; another tokenizer is refused."""
+
+
+def _training(config: TrainPrmConfig, prepared: Prepared, step: int) -> str:
+    return "\n".join(
+        [
+            "## Training",
+            "",
+            f"- quantization {config.quantization}, dtype {config.dtype}",
+            (
+                f"- LoRA rank {config.lora.rank}, alpha {config.lora.alpha}, "
+                f"dropout {config.lora.dropout:g}, targets {config.lora.targets}"
+            ),
+            f"- loss `{config.loss}`, class weighting {config.class_weighting}",
+            (
+                f"- {config.optimizer}, learning rate {config.learning_rate:g} ({config.scheduler}), "
+                f"weight decay {config.weight_decay:g}"
+            ),
+            (
+                f"- {prepared.steps:,} steps planned, the adapter of step {step:,} kept; "
+                f"{prepared.planned_tokens:,} tokens planned; seed {config.seed}"
+            ),
+        ]
+    )
+
+
+def _licence(config: TrainPrmConfig) -> str:
+    if config.base.startswith("embedded:"):
+        licence = "The base was trained from scratch by this project; base and adapter are Apache-2.0."
+    else:
+        licence = f"The adapter follows the licences of `{config.base}` and of its data, `{config.data}`."
+    return f"## Licence\n\n{licence}"
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"

@@ -9,6 +9,16 @@ from pydantic import Field, model_validator
 from shepherd.config import Config
 from shepherd.steps import TAG
 
+StoppingMetric = Literal[
+    "loss",
+    "auc",
+    "ap_bad",
+    "balanced_accuracy",
+    "first_error_accuracy",
+    "auc_within_position",
+    "auc_within_question",
+]
+
 
 class TemplateConfig(Config):
     """The strings of the tag contract; change them for a vocabulary in which ``ки`` is several tokens."""
@@ -21,8 +31,8 @@ class TemplateConfig(Config):
 class LoraConfig(Config):
     """Low-rank adapter of every linear layer but the output head."""
 
-    rank: int = Field(64, ge=1)
-    alpha: float = Field(128, gt=0)
+    rank: int = Field(32, ge=1)
+    alpha: int = Field(64, ge=1)
     targets: str | tuple[str, ...] = "all-linear"
     dropout: float = Field(0.0, ge=0, lt=1)
 
@@ -31,9 +41,7 @@ class EarlyStopping(Config):
     """Stop after `patience` evaluations without a better `metric`; the best adapter is the one kept."""
 
     patience: int = Field(3, ge=1)
-    metric: Literal["loss", "auc", "auc_within_question", "average_precision_bad", "balanced_accuracy"] = (
-        "loss"
-    )
+    metric: StoppingMetric = "loss"
 
 
 class TrainPrmConfig(Config):
@@ -101,3 +109,23 @@ class TrainPrmConfig(Config):
         if self.early_stopping is not None and self.heldout is None and self.eval_fraction == 0:
             raise ValueError("early_stopping needs held-out rows: set eval_fraction above 0, or heldout")
         return self
+
+
+class ScoreConfig(Config):
+    """What `shepherd score` scores, and with what.
+
+    Attributes:
+        verifier: ``embedded``, a verifier folder, or the run directory of `shepherd train-prm`.
+        pool: ``embedded`` (the packaged pool) or a file.
+        limit: the first so many problems; null for all.
+        batch_tokens: most padded tokens in one forward pass.
+        chunk: problems scored together; part of the plan, so that a resumed run gives the same bytes.
+    """
+
+    verifier: str = "embedded"
+    pool: str = "embedded"
+    limit: int | None = Field(None, ge=1)
+    batch_tokens: int = Field(16384, ge=1)
+    chunk: int = Field(32, ge=1)
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    threads: int | None = Field(None, ge=1)

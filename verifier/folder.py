@@ -57,14 +57,15 @@ def save(path: Path, model: Any, tokenizer: Any, description: Mapping[str, Any],
         card: text of README.md.
     """
     import peft
-    from safetensors.torch import save_file
+    from safetensors.torch import save as to_bytes
 
     with atomic_directory(path) as aside:
         weights = peft.get_peft_model_state_dict(model, save_embedding_layers=False)
         adapter = aside / "adapter"
         adapter.mkdir()
         tensors = {name: weights[name].detach().cpu().contiguous() for name in sorted(weights)}
-        save_file(tensors, adapter / "adapter_model.safetensors", metadata={"format": "pt"})
+        with atomic_write(adapter / "adapter_model.safetensors", "wb") as handle:
+            handle.write(to_bytes(tensors, metadata={"format": "pt"}))
         with atomic_write(adapter / "adapter_config.json") as handle:
             config = _adapter_config(model.peft_config["default"], description["base"])
             handle.write(json.dumps(config, indent=2, sort_keys=True) + "\n")
@@ -80,12 +81,11 @@ def save(path: Path, model: Any, tokenizer: Any, description: Mapping[str, Any],
 
 def load(name_or_folder: str, *, device: str = "auto") -> Verifier:
     """Load a verifier and check that base, tokenizer and ids are those it was trained with."""
-    import peft
     import torch
 
     from verifier import model as models
 
-    folder = _find(name_or_folder)
+    folder = find(name_or_folder)
     described = read_description(folder)
     adapter = folder / "adapter" / "adapter_model.safetensors"
     if not adapter.is_file() or sha256_file(adapter) != described.adapter_sha256:
@@ -106,10 +106,11 @@ def load(name_or_folder: str, *, device: str = "auto") -> Verifier:
             f"{folder}: the base {described.base} is not the model this verifier was trained on; "
             "put the right model there, or train again"
         )
+    import peft  # after load_base, which quiets bitsandbytes
+
     with torch.random.fork_rng(devices=[]):  # peft draws an adapter before it reads one
         model = peft.PeftModel.from_pretrained(base, str(folder / "adapter"))
-    verifier = Verifier(model, tokenizer, described.contract, described.id, name_or_folder)
-    return verifier
+    return Verifier(model, tokenizer, described.contract, described.id, name_or_folder)
 
 
 def read_description(folder: Path) -> Description:
@@ -127,7 +128,7 @@ def read_description(folder: Path) -> Description:
         raise ShepherdError(f"{path}: fields do not fit ({error}); train again with this version") from error
 
 
-def _find(name_or_folder: str) -> Path:
+def find(name_or_folder: str) -> Path:
     """The folder that holds verifier.json: itself, or the ``verifier`` folder of a run."""
     if name_or_folder == "embedded":
         return asset("verifier")

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from eval.steps import THRESHOLD, step_metrics
 from shepherd.records import StepRow
 from verifier.batches import EncodedRows, collate, fixed_batches
 from verifier.loss import step_losses, tag_log_probabilities
@@ -23,7 +24,7 @@ class Split(NamedTuple):
 
 
 class Evaluation(NamedTuple):
-    """Mean held-out loss, and P(+) at each labelled or unlabelled step of each row."""
+    """Mean held-out loss, and P(+) at every step of each row."""
 
     loss: float
     scores: list[NDArray[np.float32]]
@@ -61,7 +62,7 @@ def first_questions(rows: Sequence[StepRow], limit: int | None) -> list[StepRow]
     return list(rows[:end])
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def evaluate(
     reader: TagReader, rows: EncodedRows, *, loss: str, batch_tokens: int, pad_id: int
 ) -> Evaluation:
@@ -77,10 +78,8 @@ def evaluate(
         known = np.concatenate([np.isfinite(row.labels) for row in part])
         hidden = reader.hidden(ids.to(reader.device), torch.from_numpy(every).to(reader.device))
         good = reader.pair_logits(hidden).softmax(-1)[:, 0].cpu().numpy()
-        log_probabilities = tag_log_probabilities(
-            reader, hidden[torch.from_numpy(known).to(reader.device)], loss
-        )
-        total += float(step_losses(log_probabilities, targets.to(reader.device), (1.0, 1.0)).double().sum())
+        logs = tag_log_probabilities(reader, hidden[torch.from_numpy(known).to(reader.device)], loss)
+        total += float(step_losses(logs, targets.to(reader.device), (1.0, 1.0)).double().sum())
         count += len(targets)
         start = 0
         for i, row in zip(batch, part, strict=True):
@@ -89,10 +88,8 @@ def evaluate(
     return Evaluation(total / max(1, count), scores)
 
 
-def measure(rows: EncodedRows, scores: Sequence[NDArray[np.float32]], seed: int) -> dict[str, Any]:
+def measure(rows: EncodedRows, scores: Sequence[NDArray[np.float32]]) -> dict[str, Any]:
     """Step metrics of the ruler on the steps that were kept."""
-    from eval.steps import step_metrics
-
     kept = [
         StepRow(
             question=row.row.question,
@@ -103,5 +100,6 @@ def measure(rows: EncodedRows, scores: Sequence[NDArray[np.float32]], seed: int)
         )
         for row in rows.rows
     ]
-    metrics: dict[str, Any] = step_metrics(kept, [each.tolist() for each in scores], seed=seed).to_json()
-    return metrics
+    # A row that lost its last steps is still a right or a wrong solution.
+    right = [all(label >= THRESHOLD for label in row.row.labels if label is not None) for row in rows.rows]
+    return step_metrics(kept, [each.tolist() for each in scores], correct=right).to_json()

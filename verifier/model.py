@@ -1,13 +1,15 @@
 """The base model, its 4-bit form, its adapter, and the one way to read label logits from it.
 
-The transformer's body gives hidden states; only those at tags go through the output head, and for scores only
-through its two label rows. Sequences are padded on the right and attention is causal, so padding is never seen
-and no mask is needed.
+The transformer's body gives hidden states; only those at tags go through the output head, and for scores
+only through its two label rows. Sequences are padded on the right and attention is causal, so padding is
+never seen and no mask is needed.
 """
 
 from __future__ import annotations
 
 import hashlib
+import logging
+import sys
 from typing import Any
 
 import torch
@@ -47,7 +49,12 @@ def load_base(name: str, *, quantization: str, dtype: str, device: torch.device)
     step casts what is not quantized to fp32, and an adapter reloads exactly only on the same base.
     """
     from transformers import AutoModelForCausalLM
+    from transformers.utils import logging as transformers_logging
 
+    if not sys.stderr.isatty():
+        transformers_logging.disable_progress_bar()
+    # bitsandbytes looks for an optional kernel on the hub when it is imported, and warns where there is none.
+    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
     options: dict[str, Any] = {"dtype": DTYPES[dtype], "device_map": {"": str(device)}}
     if quantization == "nf4":
         options["quantization_config"] = _nf4(DTYPES[dtype])
@@ -72,10 +79,10 @@ def keep_autograd_on_cpu(model: nn.Module) -> None:
     On CPUs with AVX512-BF16, `Linear4bit.forward` repacks its weights in eval mode; later training passes
     then give silently wrong gradients (bitsandbytes 0.50.2).
     """
-    import bitsandbytes as bnb
+    from bitsandbytes.nn.modules import Linear4bit
 
     for module in model.modules():
-        if isinstance(module, bnb.nn.Linear4bit):
+        if isinstance(module, Linear4bit):
             module.support_avx512bf16_for_cpu = False
 
 
@@ -97,6 +104,22 @@ def add_lora(model: Any, lora: LoraConfig, seed: int) -> Any:
         return peft.get_peft_model(model, config)
     except ValueError as error:
         raise ShepherdError(f"lora.targets: {_first_line(error)}") from error
+
+
+def count_parameters(name: str, lora: LoraConfig) -> tuple[int, int]:
+    """Trainable and all parameters of base and adapter; no weights are read and none are made."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    try:
+        config = AutoConfig.from_pretrained(resolve_model(name))
+    except (OSError, ValueError) as error:
+        raise ShepherdError(f"{name}: no model can be loaded ({_first_line(error)})") from error
+    with torch.device("meta"):
+        base = AutoModelForCausalLM.from_config(config)
+        for parameter in base.parameters():
+            parameter.requires_grad = False
+        model = add_lora(base, lora, seed=0)
+    return sum(p.numel() for p in trainable_parameters(model)), sum(p.numel() for p in model.parameters())
 
 
 def enable_gradient_checkpointing(model: Any) -> None:
@@ -143,9 +166,9 @@ class TagReader:
         return int(getattr(self.causal.config, "max_position_embeddings", 1 << 30))
 
     def hidden(self, ids: Tensor, at: Tensor) -> Tensor:
-        """Hidden states ``(n_tags, d)`` at flat positions ``at`` of the right-padded ``ids`` (rows, length)."""
-        states = self.body(input_ids=ids, use_cache=False).last_hidden_state
-        return states.reshape(-1, states.shape[-1])[at]  # type: ignore[no-any-return]
+        """Hidden states ``(n_tags, d)`` at flat positions ``at`` of right-padded ``ids`` (rows, length)."""
+        states: Tensor = self.body(input_ids=ids, use_cache=False).last_hidden_state
+        return states.flatten(0, 1)[at]
 
     def vocab_logits(self, hidden: Tensor) -> Tensor:
         """Logits over the whole vocabulary in fp32, shape ``(n_tags, vocabulary)``."""

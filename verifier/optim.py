@@ -25,14 +25,16 @@ def make_optimizer(config: TrainPrmConfig, parameters: Sequence[nn.Parameter]) -
     }
     if config.optimizer == "adamw_torch":
         return torch.optim.AdamW(parameters, fused=True, **options)
-    import bitsandbytes as bnb
+    from bitsandbytes.optim import adamw
 
     kinds = {
-        "adamw_8bit": bnb.optim.AdamW8bit,
-        "paged_adamw_8bit": bnb.optim.PagedAdamW8bit,
-        "paged_adamw_32bit": bnb.optim.PagedAdamW32bit,
+        "adamw_8bit": adamw.AdamW8bit,
+        "paged_adamw_8bit": adamw.PagedAdamW8bit,
+        "paged_adamw_32bit": adamw.PagedAdamW32bit,
     }
-    return kinds[config.optimizer](parameters, **options)
+    optimizer = kinds[config.optimizer](parameters, **options)
+    optimizer._cpu_paged_warned = True  # without CUDA the state stays where it is, which is what is wanted
+    return optimizer
 
 
 def learning_rate_at(step: int, total: int, config: TrainPrmConfig) -> float:

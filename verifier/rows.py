@@ -1,8 +1,8 @@
 r"""Training rows from files: the one parser of Math-Shepherd's format, TRL's stepwise format and step rows.
 
-Math-Shepherd has ``input`` with a tag ``ки`` after every step and ``label``, the same text with ``+`` or ``-``
-in each tag's place. Signs also stand inside steps, so they are never counted: tag by tag, the text of `input`
-must be found again in `label`, and what stands in the tag's place is the label.
+Math-Shepherd has ``input`` with a tag ``ки`` after every step and ``label``, the same text with ``+`` or
+``-`` in each tag's place. Signs also stand inside steps, so they are never counted: tag by tag, the text of
+`input` must be found again in `label`, and what stands in the tag's place is the label.
 
 What real rows do (the names are those of the counts), and the rule for each:
 
@@ -17,8 +17,8 @@ What real rows do (the names are those of the counts), and the rule for each:
 - ``empty_steps``: a tag with no text before it closes nothing; its label is left out.
 - ``no_header``: no ``Step 1:``, so nobody knows where the question ends. Skipped, with its row number.
 - ``no_labels``: no tag at all, or none with a label. Skipped, with its row number.
-- ``labels_end_early``, ``misaligned``, ``tag_inside_step``, ``wrong_count``, ``blank_step``: labels do not fit
-  the steps. Never guessed: an error that names the row, or with ``on_bad_row: skip`` skipped and counted.
+- ``labels_end_early``, ``misaligned``, ``tag_inside_step``, ``wrong_count``, ``blank_step``: labels do not
+  fit the steps. Never guessed: an error that names the row, or with ``on_bad_row: skip`` skipped and counted.
 
 Broken JSON, a missing field and a field of the wrong kind are always errors. No torch here.
 """
@@ -32,7 +32,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
-from shepherd.assets import asset
+from shepherd.assets import PREFIX, asset
 from shepherd.errors import ShepherdError, at
 from shepherd.files import read_jsonl
 from shepherd.records import StepRow
@@ -42,6 +42,10 @@ OnBadRow = Literal["error", "skip"]
 
 _STEP_1 = re.compile(r"\bstep[ \t]*1[ \t]*:", re.IGNORECASE)
 _HEADER_INSIDE = re.compile(r"[\r\n][ \t]*step[ \t]*\d+[ \t]*:", re.IGNORECASE)
+_FIELDS = (
+    "input and label (Math-Shepherd), prompt, completions and labels (TRL stepwise), "
+    "or question, steps and labels"
+)
 _SIGN = re.compile(r"[+-]")
 # Rows that no rule can read are left out under either setting: nothing in them contradicts itself.
 _ALWAYS_SKIPPED = frozenset({"no_header", "no_labels"})
@@ -106,7 +110,7 @@ def read_rows(
     Raises:
         ShepherdError: with file and line.
     """
-    path = str(asset("rows")) if source == "embedded" else source
+    path = rows_path(source)
     counts = RowCounts(source)
     rows: list[StepRow] = []
     seen: set[tuple[str, tuple[str, ...]]] = set()
@@ -135,6 +139,13 @@ def read_rows(
     return rows, counts
 
 
+def rows_path(source: str) -> str:
+    """The file of ``"embedded"`` (the packaged rows) and of ``"embedded:<asset>"``; else as given."""
+    if source == "embedded":
+        return str(asset("rows"))
+    return str(asset(source.removeprefix(PREFIX))) if source.startswith(PREFIX) else source
+
+
 def parse(data: Mapping[str, Any], where: str, line: int) -> Parsed:
     """Read one row of any of the three formats, told apart by its fields.
 
@@ -158,8 +169,7 @@ def parse(data: Mapping[str, Any], where: str, line: int) -> Parsed:
         raise at(
             where,
             line,
-            f"no {missing} field; a row has input and label (Math-Shepherd), prompt, completions and labels "
-            "(TRL), or question, steps and labels",
+            f"no {missing} field; a row needs {_FIELDS}",
         )
     return _checked(StepRow.from_json(data, where, line), ())
 
@@ -319,9 +329,7 @@ def _is_label(value: object) -> bool:
 
 def _text(data: Mapping[str, Any], key: str, where: str, line: int) -> str:
     if key not in data:
-        raise at(
-            where, line, f'no "{key}" field; a row has input and label (Math-Shepherd), or see train-prm'
-        )
+        raise at(where, line, f'no "{key}" field; a row needs {_FIELDS}')
     value = data[key]
     if not isinstance(value, str):
         raise at(where, line, f'"{key}" must be text, found {value!r:.40}')

@@ -37,7 +37,7 @@ class ScoringCounts(NamedTuple):
     steps_beyond_context: int = 0
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def score_encoded(
     reader: TagReader, solutions: Sequence[EncodedSolution], batch_tokens: int, pad_id: int = 0
 ) -> list[NDArray[np.float32]]:
@@ -123,7 +123,7 @@ class Verifier:
     def _windows(
         self, items: Sequence[tuple[str, Sequence[str]]], batch_tokens: int
     ) -> list[list[tuple[str, Sequence[str]]]]:
-        """Cut items into runs of a few dozen batches, so that results come in order and sorting still pays."""
+        """Cut items into runs of some batches: results come in order and sorting by length still pays."""
         # Characters are known before tokens; a token is at least about one character.
         windows: list[list[tuple[str, Sequence[str]]]] = []
         size = 0

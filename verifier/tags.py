@@ -1,11 +1,11 @@
-"""The tag contract: which token ids mean tag, good and bad for the tokenizer at hand.
+r"""The tag contract: which token ids mean tag, good and bad for the tokenizer at hand.
 
 `+` and ` +`, `ки` and ` ки` differ between vocabularies and between library versions, and a wrong id silently
 ruins every score. So the ids are found by encoding real text in context, never written down in code:
 
 - the tag must be one token, the same one after any step text, alone at the end and before the next line;
 - good and bad are the tokens that would stand in the tag's place at the end of a text. Labels never enter the
-  text (in Llama-3 ``" +\\n"`` is one token, so text with labels in it would be cut elsewhere): they go in by
+  text (in Llama-3 ``" +\n"`` is one token, so text with labels in it is cut elsewhere): they go in by
   token position;
 - the ids are checked against a fingerprint of the tokenizer whenever a verifier is loaded.
 
@@ -17,7 +17,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -43,20 +43,22 @@ _STEP_ENDINGS = (
 # Ordinary text of the trade. A tag that occurs here would be supervised where no step ends.
 _ORDINARY_TEXT = (
     "Janet pays $40/hour for 3 hours per week of clarinet lessons, and 28 - 5 + 2 = 25 for piano.\n"
-    "Step 1: 3 hours + 5 hours = <<3+5=8>>8 hours.\n\nStep 2: 50% of 1,200.75 is (600.375); is x > -3 & y < 4?\n"
+    "Step 1: 3 hours + 5 hours = <<3+5=8>>8 hours.\n\nStep 2: 50% of 1,200.75 is (600.375); is x > -3 & 4?\n"
     '"Yes!" he said: {a_b} [c] #4 @home ~ ^2 `code` \\frac{1}{2}; the answer is: 7'
 )
+# Tags to propose where the configured one will not do: rare in word problems, whole in many vocabularies.
+_OTHER_TAGS = ("ки", "и", "я", "§", "¶", "†", "»", "©", "±", "¿", "STEP", "END")
 # What tells two tokenizers apart: scripts, digits, runs of spaces, operators, merges around labels.
 _FINGERPRINT_TEXT = (
     _ORDINARY_TEXT
-    + " ки\nStep 3: +  -   + - \n\n\n\t1234567890 0.001 ½ × ÷ − ＋ café naïve ﬁ Å Ω Привет, книги 你好 🙂 "
-    + "unbelievably internationalization xylophone qqqqzzzz </s><s> +\n -\nки+-+-"
+    + " ки\nStep 3: +  -   + - \n\n\n\t1234567890 0.001 ½ × ÷ − \uff0b café ﬁ Å Ω Привет, книги 你好 🙂 "
+    + "unbelievably internationalization xylophone qqzz </s><s> +\n -\nки+-+-"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """The three strings of the template ``{question} Step 1: … {tag}\\nStep 2: … {tag}``."""
+    r"""The three strings of the template ``{question} Step 1: … {tag}\nStep 2: … {tag}``."""
 
     tag: str = TAG
     good: str = "+"
@@ -91,7 +93,7 @@ class EncodedSolution(NamedTuple):
 
 
 def text_of(question: str, steps: Sequence[str], tag: str = TAG) -> str:
-    """The verifier's input: ``{question} Step 1: … ки\\nStep 2: … ки``, the tag standing nowhere else.
+    r"""The verifier's input: ``{question} Step 1: … ки\nStep 2: … ки``, the tag standing nowhere else.
 
     A tag inside the question or a step would be read as the end of a step, so it is removed there.
     `verifier.rows` counts the training rows it happens to.
@@ -124,6 +126,14 @@ def fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
     return digest.hexdigest()
 
 
+class _AmbiguousError(ShepherdError):
+    """A tag or label that cannot be told apart; `key` is the template's key to change."""
+
+    def __init__(self, message: str, key: str) -> None:
+        super().__init__(message)
+        self.key = key
+
+
 def resolve(tokenizer: PreTrainedTokenizerBase, template: Template | None = None) -> TagContract:
     """Find the ids of tag, good and bad in context.
 
@@ -136,6 +146,26 @@ def resolve(tokenizer: PreTrainedTokenizerBase, template: Template | None = None
             coincide, or when the tag also occurs in ordinary text.
     """
     template = template or Template()
+    try:
+        return _resolve(tokenizer, template)
+    except _AmbiguousError as error:
+        example = _other_tag(tokenizer, template) if error.key == "tag" else None
+        value = "…" if example is None else f"{example}"
+        raise ShepherdError(f"{error}: --set template.{error.key}={value}") from None
+
+
+def _other_tag(tokenizer: PreTrainedTokenizerBase, template: Template) -> str | None:
+    """A tag that would do for this tokenizer, for the error that says so."""
+    for symbol in _OTHER_TAGS:
+        try:
+            _resolve(tokenizer, replace(template, tag=symbol))
+        except ShepherdError:
+            continue
+        return symbol
+    return None
+
+
+def _resolve(tokenizer: PreTrainedTokenizerBase, template: Template) -> TagContract:
     tag_id = _in_context(tokenizer, template.tag, "tag")
     good_id = _in_context(tokenizer, template.good, "good")
     bad_id = _in_context(tokenizer, template.bad, "bad")
@@ -262,6 +292,4 @@ def _check_newline(tokenizer: PreTrainedTokenizerBase, tag: str, tag_id: int) ->
 
 def _ambiguous(tokenizer: PreTrainedTokenizerBase, cause: str, key: str) -> ShepherdError:
     name = getattr(tokenizer, "name_or_path", "") or "tokenizer"
-    return ShepherdError(
-        f"{name}: {cause}; choose a string that is one token of its own: --set template.{key}=…"
-    )
+    return _AmbiguousError(f"{name}: {cause}; choose a string that is one token of its own", key)

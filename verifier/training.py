@@ -6,38 +6,32 @@ The loss stands at the tags alone: the body reads whole solutions, the head only
 is drawn from the seed before it is needed, so that a run killed anywhere and resumed writes the same bytes
 (CPU, one thread).
 
-Left out on purpose: mixed-precision autocast, several GPUs, full fine-tuning.
+Left out on purpose: mixed-precision autocast (bf16 attention is slower than fp32 on CPU), several GPUs,
+full fine-tuning.
 """
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from shepherd.console import progress as progress_bar
 from shepherd.errors import ShepherdError
 from verifier import checkpoint, folder, heldout
 from verifier import model as models
-from verifier.batches import (
-    EncodedRows,
-    collate,
-    encode_rows,
-    make_plan,
-    plan_digest,
-    shuffle_labels,
-)
+from verifier.batches import EncodedRow, EncodedRows, collate, plan_digest
 from verifier.card import write_card
 from verifier.config import TrainPrmConfig
 from verifier.loss import step_losses, tag_log_probabilities
 from verifier.optim import learning_rate_at, make_optimizer
-from verifier.rows import RowCounts, read_rows
-from verifier.tags import TagContract, Template, resolve
+from verifier.prepare import Prepared, prepare
+from verifier.tensorboard import TensorBoard
 
 _LOG_EVERY_S = 5.0
 
@@ -45,44 +39,18 @@ _LOG_EVERY_S = 5.0
 class TrainingRun(Protocol):
     """What training needs of `shepherd.runs.Run`."""
 
-    @property
-    def path(self) -> Path: ...
+    path: Path
 
-    def log(self, message: str) -> None: ...
+    def log(self, message: str) -> None:
+        """Write to the run's log."""
 
-    def metric(self, **values: Any) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """Everything that is fixed before the first step."""
-
-    config: TrainPrmConfig
-    tokenizer: Any
-    contract: TagContract
-    read: RowCounts
-    train: EncodedRows
-    heldout: EncodedRows
-    plan: list[NDArray[np.int64]]
-    steps: int
-
-    @property
-    def pad_id(self) -> int:
-        """Any token will do: padding is never read."""
-        return int(self.tokenizer.pad_token_id or 0)
-
-    @property
-    def eval_every(self) -> int:
-        """Optimizer steps between evaluations; one an epoch unless told."""
-        an_epoch = (
-            max(1, round(self.steps / self.config.epochs)) if self.config.max_steps is None else self.steps
-        )
-        return self.config.eval_every or min(an_epoch, self.steps)
+    def metric(self, **values: Any) -> None:
+        """Append to the run's metrics."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrainResult:
-    """What a training gave."""
+    """What a training gave: the verifier's folder and id, and how good it is on held-out questions."""
 
     folder: Path
     verifier_id: str
@@ -90,49 +58,15 @@ class TrainResult:
     best_step: int
     tokens_per_s: float
     metrics: dict[str, Any]
+    counts: dict[str, Any]
 
-
-def prepare(config: TrainPrmConfig) -> Prepared:
-    """Read, split, encode and plan; no model is loaded."""
-    rows, counts = read_rows(
-        config.data, on_bad_row=config.on_bad_row, dedup=config.dedup, limit=config.limit
-    )
-    if config.heldout is None:
-        train, held = heldout.split_by_question(rows, config.eval_fraction, config.seed, config.eval_limit)
-    else:
-        other, _ = read_rows(config.heldout, on_bad_row=config.on_bad_row)
-        held = heldout.first_questions(other, config.eval_limit)
-        seen = {row.question.strip() for row in held}
-        train = [row for row in rows if row.question.strip() not in seen]
-    if config.control == "shuffled_labels":
-        train = shuffle_labels(train, config.seed)
-    tokenizer = models.load_tokenizer(config.base)
-    contract = resolve(tokenizer, Template(**config.template.model_dump()))
-    encoded = encode_rows(train, tokenizer, contract, config.max_length)
-    plan = make_plan(
-        encoded.lengths,
-        epochs=config.epochs,
-        batch_tokens=config.batch_tokens,
-        batch_solutions=config.batch_solutions,
-        seed=config.seed,
-    )
-    steps = -(-len(plan) // config.accumulation)
-    if config.max_steps is not None:
-        steps = min(steps, config.max_steps)
-    return Prepared(
-        config=config,
-        tokenizer=tokenizer,
-        contract=contract,
-        read=counts,
-        train=encoded,
-        heldout=encode_rows(held, tokenizer, contract, config.max_length),
-        plan=plan[: steps * config.accumulation],
-        steps=steps,
-    )
+    def to_json(self) -> dict[str, Any]:
+        """As plain data."""
+        return {**asdict(self), "folder": str(self.folder)}
 
 
 def train(config: TrainPrmConfig, run: TrainingRun, prepared: Prepared | None = None) -> TrainResult:
-    """Train a verifier into ``run.path / "verifier"``, continuing from the run's newest checkpoint if it has one.
+    """Train a verifier into ``run.path / "verifier"``, from the run's newest checkpoint if it has one.
 
     Args:
         config: what to train.
@@ -142,6 +76,8 @@ def train(config: TrainPrmConfig, run: TrainingRun, prepared: Prepared | None = 
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     prepared = prepared or prepare(config)
+    for line in prepared.lines():
+        run.log(line)
     trainer = Trainer(prepared, run)
     trainer.restore()
     trainer.fit()
@@ -154,9 +90,11 @@ class Trainer:
     def __init__(self, prepared: Prepared, run: TrainingRun) -> None:
         self.prepared, self.run, self.config = prepared, run, prepared.config
         config = self.config
-        device = models.pick_device(config.device)
         base = models.load_base(
-            config.base, quantization=config.quantization, dtype=config.dtype, device=device
+            config.base,
+            quantization=config.quantization,
+            dtype=config.dtype,
+            device=models.pick_device(config.device),
         )
         self.model = models.add_lora(base, config.lora, config.seed)
         if config.gradient_checkpointing:
@@ -165,11 +103,10 @@ class Trainer:
         self._check_reader()
         self.named = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
         self.optimizer = make_optimizer(config, list(self.named.values()))
-        self.class_weights = _class_weights(prepared.train, config.class_weighting)
+        self.class_weights = class_weights(prepared.train, config.class_weighting)
         self.progress = checkpoint.Progress()
         self.best_adapter: dict[str, torch.Tensor] | None = None
         self.plan = plan_digest(prepared.train, prepared.plan)
-        self.metrics: dict[str, Any] = {}
         self.tokens_per_s = 0.0
 
     @property
@@ -189,38 +126,46 @@ class Trainer:
         self.run.log(f"resumed at step {self.progress.step} of {self.prepared.steps}")
 
     def fit(self) -> None:
-        """Run the steps that are left."""
-        every = self.config.checkpoint_every or self.prepared.eval_every
+        """Run the steps that are left, evaluating and writing checkpoints on the way."""
+        steps, progress = self.prepared.steps, self.progress
+        eval_every = self.prepared.eval_every
+        checkpoint_every = self.config.checkpoint_every or eval_every
+        seen, busy_s, logged_s = 0, 0.0, -_LOG_EVERY_S
         self.model.train()
-        seen, since, started = 0, 0.0, time.monotonic()
-        with progress_bar("training", self.prepared.steps, "steps", self.progress.step) as bar:
-            while self.progress.step < self.prepared.steps and not self.progress.stopped:
-                step = self.progress.step
-                loss, tokens, rate = self._step(step)
-                self.progress.step = step + 1
-                seen += tokens
-                elapsed = time.monotonic() - started
-                self.tokens_per_s = seen / elapsed
-                last = self.progress.step == self.prepared.steps
-                if elapsed - since > _LOG_EVERY_S or step == 0 or last:
-                    since = elapsed
-                    values = {"loss": loss, "learning_rate": rate, "tokens_per_s": round(self.tokens_per_s)}
-                    self.run.metric(step=self.progress.step, **values)
-                bar.note(f"loss {loss:.4f}, {self.tokens_per_s:,.0f} tokens/s")
+        board = TensorBoard(self.run.path / "tensorboard" if self.config.tensorboard else None)
+        with board, progress_bar("training", steps, "steps", progress.step) as bar:
+            while progress.step < steps and not progress.stopped:
+                started = time.monotonic()
+                values = self._step(progress.step)
+                progress.step += 1
+                busy_s += time.monotonic() - started
+                seen += values.pop("tokens")
+                self.tokens_per_s = seen / busy_s
+                last = progress.step == steps
+                bar.note(f"loss {values['loss']:.4f}, {self.tokens_per_s:,.0f} tokens/s")
                 bar.advance()
-                if last or self.progress.step % self.prepared.eval_every == 0:
-                    self._evaluate()
-                if last or self.progress.stopped or self.progress.step % every == 0:
+                if last or busy_s - logged_s >= _LOG_EVERY_S:
+                    logged_s = busy_s
+                    values["tokens_per_s"] = round(self.tokens_per_s)
+                    self.run.metric(step=progress.step, **values)
+                    board.add("train", values, progress.step)
+                if self.prepared.heldout.rows and (last or progress.step % eval_every == 0):
+                    metrics = self._held_out_metrics()
+                    self.run.metric(step=progress.step, heldout=metrics)
+                    self.run.log(f"step {progress.step}: held out: {one_line(metrics)}")
+                    board.add("heldout", metrics, progress.step)
+                    self._watch(metrics)
+                if last or progress.stopped or progress.step % checkpoint_every == 0:
                     self._checkpoint()
+        if busy_s:
+            self.run.log(f"{seen:,} tokens in {busy_s:.1f} s: {self.tokens_per_s:,.0f} tokens/s")
 
     def finish(self) -> TrainResult:
-        """Take the best adapter if early stopping asked for it, and write the verifier."""
+        """Take the best adapter if early stopping kept one, measure it, and write the verifier."""
+        config, prepared = self.config, self.prepared
         if self.best_adapter is not None:
             self._put(self.best_adapter)
-        if self.prepared.heldout.rows:
-            self.metrics = self._held_out_metrics()
-        config, prepared = self.config, self.prepared
-        path = self.run.path / "verifier"
+        metrics = self._held_out_metrics() if prepared.heldout.rows else {}
         description = {
             "base": config.base,
             "base_fingerprint": models.base_fingerprint(self.reader),
@@ -229,82 +174,82 @@ class Trainer:
             "max_length": config.max_length,
             "contract": prepared.contract,
         }
-        card = write_card(config, prepared.read, prepared.train.counts(), self.metrics)
+        best = self.progress.best_step or self.progress.step
+        card = write_card(config, prepared, metrics, best)
+        path = self.run.path / "verifier"
         written = folder.save(path, self.model, prepared.tokenizer, description, card)
         self.run.log(f"verifier {written.id} written to {path}")
         return TrainResult(
             folder=path,
             verifier_id=written.id,
             steps=self.progress.step,
-            best_step=self.progress.best_step or self.progress.step,
+            best_step=best,
             tokens_per_s=self.tokens_per_s,
-            metrics=self.metrics,
+            metrics=metrics,
+            counts=prepared.counts(),
         )
 
-    def _step(self, step: int) -> tuple[float, int, float]:
-        """One optimizer step over its batches; the mean is over all their supervised tags together."""
-        rate = learning_rate_at(step, self.prepared.steps, self.config)
+    def _step(self, step: int) -> dict[str, Any]:
+        """One optimizer step over its forward passes; the mean is over all their supervised tags together."""
+        config, reader = self.config, self.reader
+        rate = learning_rate_at(step, self.prepared.steps, config)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        passes = self.config.accumulation
-        groups = self.prepared.plan[step * passes : (step + 1) * passes]
-        rows = [[self.prepared.train.rows[i] for i in group] for group in groups]
-        batches = [collate(part, self.prepared.pad_id) for part in rows]
+        groups = self.prepared.plan[step * config.accumulation : (step + 1) * config.accumulation]
+        parts: list[list[EncodedRow]] = [[self.prepared.train.rows[i] for i in group] for group in groups]
+        batches = [collate(part, self.prepared.pad_id) for part in parts]
         tags = sum(len(batch.targets) for batch in batches)
         total = 0.0
         for batch in batches:
-            hidden = self.reader.hidden(batch.ids.to(self.reader.device), batch.at.to(self.reader.device))
-            logs = tag_log_probabilities(self.reader, hidden, self.config.loss)
-            loss = step_losses(logs, batch.targets.to(self.reader.device), self.class_weights).sum() / tags
+            hidden = reader.hidden(batch.ids.to(reader.device), batch.at.to(reader.device))
+            logs = tag_log_probabilities(reader, hidden, config.loss)
+            loss = step_losses(logs, batch.targets.to(reader.device), self.class_weights).sum() / tags
             loss.backward()
             total += float(loss.detach())
-        if not np.isfinite(total):
+        norm = torch.nn.utils.clip_grad_norm_(list(self.named.values()), config.max_grad_norm)
+        if not np.isfinite(total) or not torch.isfinite(norm):
             raise ShepherdError(
-                f"step {step + 1}: the loss is {total}; lower learning_rate, or use dtype float32 or bfloat16"
+                f"step {step + 1}: the loss is {total} and its gradient's norm {float(norm)}; "
+                "lower learning_rate, or use dtype float32 or bfloat16"
             )
-        torch.nn.utils.clip_grad_norm_(list(self.named.values()), self.config.max_grad_norm)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        return total, sum(len(row.ids) for part in rows for row in part), rate
+        tokens = sum(len(row.ids) for part in parts for row in part)
+        return {"loss": total, "learning_rate": rate, "gradient_norm": float(norm), "tokens": tokens}
 
-    def _evaluate(self) -> None:
-        if not self.prepared.heldout.rows:
-            return
-        self.metrics = self._held_out_metrics()
-        self.run.metric(step=self.progress.step, heldout=self.metrics)
-        self.run.log(f"step {self.progress.step}: held out {_line(self.metrics)}")
-        stopping = self.config.early_stopping
+    def _watch(self, metrics: Mapping[str, Any]) -> None:
+        """Early stopping: keep the best adapter, stop after `patience` evaluations without a better one."""
+        stopping, progress = self.config.early_stopping, self.progress
         if stopping is None:
             return
-        value = self.metrics.get(stopping.metric)
+        value = metrics["loss"] if stopping.metric == "loss" else metrics[stopping.metric]["value"]
         if value is None:
             raise ShepherdError(
-                f"early_stopping.metric: {stopping.metric} is not defined on these held-out rows; "
+                f"early_stopping.metric: {stopping.metric} has no value on these held-out rows; "
                 "hold out more questions, or use --set early_stopping.metric=loss"
             )
         gain = -value if stopping.metric == "loss" else value
-        progress = self.progress
         if progress.best is None or gain > progress.best:
             progress.best, progress.best_step, progress.evaluations_without_gain = gain, progress.step, 0
             self.best_adapter = self._adapter()
         else:
             progress.evaluations_without_gain += 1
             progress.stopped = progress.evaluations_without_gain >= stopping.patience
+        if progress.stopped:
+            self.run.log(f"stopped early at step {progress.step}; best was step {progress.best_step}")
 
     def _held_out_metrics(self) -> dict[str, Any]:
+        prepared = self.prepared
         self.model.eval()
-        result = heldout.evaluate(
+        found = heldout.evaluate(
             self.reader,
-            self.prepared.heldout,
+            prepared.heldout,
             loss=self.config.loss,
             batch_tokens=self.config.batch_tokens,
-            pad_id=self.prepared.pad_id,
+            pad_id=prepared.pad_id,
         )
         self.model.train()
-        return {
-            "loss": result.loss,
-            **heldout.measure(self.prepared.heldout, result.scores, self.config.seed),
-        }
+        return {"loss": found.loss, **heldout.measure(prepared.heldout, found.scores)}
 
     def _checkpoint(self) -> None:
         state = checkpoint.Checkpoint(
@@ -331,17 +276,31 @@ class Trainer:
         self.reader.check(batch.ids.to(self.reader.device), batch.at.to(self.reader.device))
 
 
-def _class_weights(rows: EncodedRows, weighting: str) -> tuple[float, float]:
-    """Weights of good and bad; ``balanced`` gives both classes the same total weight, 1 on average."""
+def class_weights(rows: EncodedRows, weighting: str) -> tuple[float, float]:
+    """Weights of good and bad; ``balanced`` gives both classes the same total weight, 1 a step on average."""
     if weighting == "none":
         return 1.0, 1.0
-    labels = np.concatenate([row.labels for row in rows.rows])
-    labels = labels[np.isfinite(labels)].astype(np.float64)
+    labels = np.concatenate([row.labels for row in rows.rows]).astype(np.float64)
+    labels = labels[np.isfinite(labels)]
     good, bad = float(labels.sum()), float((1 - labels).sum())
     if min(good, bad) == 0:
         raise ShepherdError("class_weighting: balanced needs steps of both classes; all labels are alike")
     return len(labels) / (2 * good), len(labels) / (2 * bad)
 
 
-def _line(metrics: dict[str, Any]) -> str:
-    return ", ".join(f"{key} {value:.4f}" for key, value in metrics.items() if isinstance(value, float))
+def one_line(metrics: Mapping[str, Any]) -> str:
+    """Metrics for a log line, each with its baseline.
+
+    Example:
+        >>> one_line({"loss": 0.5, "auc": {"value": 0.91, "baseline": 0.8}, "counts": {"rows": 3}})
+        'loss 0.5000, auc 0.910 (baseline 0.800)'
+    """
+    parts = []
+    for key, value in metrics.items():
+        if isinstance(value, float):
+            parts.append(f"{key} {value:.4f}")
+        elif isinstance(value, Mapping) and value.get("value") is not None:
+            baseline = value.get("baseline")
+            aside = "" if baseline is None else f" (baseline {baseline:.3f})"
+            parts.append(f"{key} {value['value']:.3f}{aside}")
+    return ", ".join(parts)

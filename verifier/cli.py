@@ -1,0 +1,313 @@
+"""`shepherd train-prm` and `shepherd score`. Heavy imports stay inside the commands."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from shepherd.console import RunOptions, run_options
+from shepherd.errors import ShepherdError
+
+if TYPE_CHECKING:
+    from shepherd.runs import Run
+    from verifier.config import ScoreConfig, TrainPrmConfig
+    from verifier.prepare import Prepared
+
+_RESULT = "results.json"
+
+
+@click.command("train-prm")
+@click.option(
+    "--data",
+    metavar="FILE",
+    help="Training rows as JSON lines: Math-Shepherd (input, label), TRL stepwise (prompt, completions, "
+    "labels) or step rows (question, steps, labels).  [default: the packaged rows]",
+)
+@run_options
+def train_prm(options: RunOptions, data: str | None) -> None:
+    """Train a step-tagged verifier (QLoRA).
+
+    Writes the run directory with verifier/: adapter, tokenizer, verifier.json and a model card. The
+    result is the table of step metrics on held-out questions, each beside what position alone would give.
+    """
+    from shepherd.config import load_config
+    from shepherd.runs import Run
+    from verifier.config import TrainPrmConfig
+
+    if options.resume is not None:
+        _refuse_overrides(options, data)
+        run, config = Run.resume(options.resume, "train-prm", TrainPrmConfig)
+        if run.is_done:
+            _show_training(run, options.as_json)
+            return
+    else:
+        overrides = [*options.overrides, *_override("data", data), *_override("seed", options.seed)]
+        config = load_config(TrainPrmConfig, "train_prm", options.config, overrides)
+
+    from verifier.prepare import prepare  # torch takes seconds to import
+
+    prepared = prepare(config)
+    if options.dry_run:
+        _show_plan(config, prepared, options.as_json)
+        return
+    if options.resume is None:
+        run = Run.create("train-prm", config, options.out, {"training": config.seed}, _inputs(config))
+    _train(run, config, prepared)
+    _show_training(run, options.as_json)
+
+
+@click.command("score")
+@click.argument("pool", required=False)
+@click.option("--verifier", metavar="NAME|DIR", help="A verifier folder, a train-prm run, or embedded.")
+@click.option("--question", help="Score one solution of this question instead of a pool.")
+@click.option("--solution", help="The solution; standard input if it is not given, or -.")
+@run_options
+def score(
+    options: RunOptions, pool: str | None, verifier: str | None, question: str | None, solution: str | None
+) -> None:
+    """Score every step of a POOL's candidates, or of one solution.
+
+    POOL is a file with a line a problem: id, question, answer, candidates (default: the packaged pool).
+    Scores go to scores.jsonl in the run directory: for each candidate one number in [0, 1] a step.
+    """
+    from shepherd.config import load_config
+    from shepherd.runs import Run
+    from verifier.config import ScoreConfig
+
+    if options.resume is not None:
+        _refuse_overrides(options, pool, verifier, question, solution)
+        run, config = Run.resume(options.resume, "score", ScoreConfig)
+        if run.is_done:
+            _show_scoring(run, options.as_json)
+            return
+        _score_pool(run, config, options.as_json)
+        return
+    overrides = [*options.overrides, *_override("pool", pool), *_override("verifier", verifier)]
+    config = load_config(ScoreConfig, "score", options.config, overrides)
+    if options.dry_run:
+        _print_config(config, options.as_json)
+        return
+    if question is not None or solution is not None:
+        if question is None or pool is not None:
+            raise ShepherdError("--solution: one solution needs its --question, and no POOL beside them")
+        text = sys.stdin.read() if solution in (None, "-") else solution
+        _score_one(config, question, str(text), options.as_json)
+        return
+    from verifier.folder import find
+
+    path = Path(_pool_path(config))
+    if not path.is_file():
+        raise ShepherdError(f"{path}: no such pool; give a file of problems with candidates")
+    inputs = [path, find(config.verifier) / "verifier.json"]
+    seeds = {} if options.seed is None else {"scoring": options.seed}
+    run = Run.create("score", config, options.out, seeds, inputs)
+    _score_pool(run, config, options.as_json)
+
+
+def _train(run: Run, config: TrainPrmConfig, prepared: Prepared) -> None:
+    from shepherd.files import write_json
+    from verifier.training import train
+
+    result = train(config, run, prepared)
+    write_json(run.path / _RESULT, result.to_json())
+    run.finish()
+
+
+def _score_pool(run: Run, config: ScoreConfig, as_json: bool) -> None:
+    import time
+
+    from shepherd.files import write_json
+    from shepherd.records import read_pool
+    from verifier import load_verifier
+    from verifier.pools import score_pool
+
+    pools = read_pool(_pool_path(config))[: config.limit]
+    _set_threads(config.threads)
+    verifier = load_verifier(config.verifier, device=config.device)
+    run.describe(verifier=verifier.id)
+    started = time.monotonic()
+    found = score_pool(
+        verifier, pools, run.path / "scores.jsonl", chunk=config.chunk, batch_tokens=config.batch_tokens
+    )
+    run.metric(**found["scored_now"], seconds=round(time.monotonic() - started, 3))
+    run.log(f"scored {found['problems']} problems: {found['scored_now']}")
+    write_json(run.path / _RESULT, found)
+    run.finish()
+    _show_scoring(run, as_json)
+
+
+def _score_one(config: ScoreConfig, question: str, solution: str, as_json: bool) -> None:
+    from eval.scores import solution_scores
+    from shepherd.console import print_json
+    from shepherd.steps import split
+    from verifier import load_verifier
+
+    _set_threads(config.threads)
+    verifier = load_verifier(config.verifier, device=config.device)
+    steps = split(solution).steps
+    (scores,) = verifier.score(question, [solution])
+    whole = {how: float(solution_scores([scores], how)[0]) for how in ("min", "prod", "last", "mean")}
+    if as_json:
+        found = [{"text": step, "score": score} for step, score in zip(steps, scores, strict=True)]
+        print_json({"question": question, "steps": found, "solution": whole, "verifier": verifier.id})
+        return
+    _print_steps(steps, scores, whole)
+
+
+def _print_steps(steps: tuple[str, ...], scores: list[float], whole: dict[str, float]) -> None:
+    from rich.text import Text
+
+    from shepherd.console import clean, stdout
+
+    console = stdout()
+    for step, value in zip(steps, scores, strict=True):
+        line = Text(f"{value:.3f}", style=_colour(value))
+        line.append(f"  {clean(step)}", style="default")
+        console.print(line, soft_wrap=True)
+    if not steps:
+        console.print("no steps: such a solution scores 0", soft_wrap=True)
+    summary = "  ".join(f"{how} {value:.3f}" for how, value in whole.items())
+    console.print(Text(f"solution: {summary}", style="bold"), soft_wrap=True)
+
+
+def _colour(value: float) -> str:
+    """Red for a step that is likely wrong, green for one that is likely right."""
+    if value < 0.35:
+        return "bold red"
+    return "yellow" if value < 0.65 else "green"
+
+
+def _show_plan(config: TrainPrmConfig, prepared: Prepared, as_json: bool) -> None:
+    """What a dry run says: the resolved config, and how much work it is."""
+    from shepherd.config import dump_yaml
+    from shepherd.console import print_json, table
+    from verifier.model import count_parameters
+
+    trainable, total = count_parameters(config.base, config.lora)
+    found = {"trainable_parameters": trainable, "parameters": total, **prepared.counts()}
+    if as_json:
+        print_json({"config": config.model_dump(mode="json"), **found})
+        return
+    click.echo(dump_yaml(config))
+    rows = [
+        ("trainable parameters", f"{trainable:,} of {total:,}"),
+        ("rows", f"{found['train']['rows']:,} to train on, {found['heldout']['rows']:,} held out"),
+        ("labelled steps", f"{found['train']['labelled_steps']:,}"),
+        ("tokens", f"{found['tokens']:,} ({found['padding']:.1%} padding on top)"),
+        ("steps", f"{found['steps']:,} of {found['batches']:,} batches"),
+    ]
+    table("train-prm, a dry run", ("", "value"), rows)
+
+
+def _show_training(run: Run, as_json: bool) -> None:
+    from shepherd.console import print_json, table
+    from shepherd.files import read_json
+
+    result = read_json(run.path / _RESULT)
+    if as_json:
+        print_json({"run": str(run.path), **result})
+        return
+    metrics = result["metrics"]
+    rows = [
+        (name, _number(each["value"]), _number(each["baseline"]))
+        for name, each in metrics.items()
+        if isinstance(each, dict) and "value" in each
+    ]
+    if metrics:
+        rows.append(("loss", _number(metrics["loss"]), ""))
+    counts, train = result["counts"], result["counts"]["train"]
+    notes = [
+        f"{train['rows']:,} solutions, {train['labelled_steps']:,} labelled steps",
+        f"the adapter of optimizer step {result['best_step']:,} of {result['steps']:,}",
+        *_notes(counts),
+        f"verifier {result['verifier_id']}: {result['folder']}",
+    ]
+    table("held-out step metrics", ("metric", "verifier", "position alone"), rows, "\n".join(notes))
+
+
+def _notes(counts: dict[str, Any]) -> list[str]:
+    """Lines on what was repaired, left out and cut; nothing where nothing was."""
+    read, train = counts["read"], counts["train"]
+    lines = []
+    if read["oddities"]:
+        lines.append("repaired or noted: " + ", ".join(f"{k} {v:,}" for k, v in read["oddities"].items()))
+    if read["skipped"]:
+        lines.append("left out: " + ", ".join(f"{k} {v:,}" for k, v in read["skipped"].items()))
+    if train["steps_cut"] or train["rows_too_long"]:
+        lines.append(
+            f"too long: {train['rows_cut']:,} solutions lost {train['steps_cut']:,} steps, "
+            f"{train['rows_too_long']:,} left out"
+        )
+    return lines
+
+
+def _show_scoring(run: Run, as_json: bool) -> None:
+    from shepherd.console import print_json, table
+    from shepherd.files import read_json
+
+    result = read_json(run.path / _RESULT)
+    path = run.path / "scores.jsonl"
+    if as_json:
+        print_json({"run": str(run.path), "scores": str(path), **result})
+        return
+    counts = result["scored_now"]
+    rows = [
+        ("problems", f"{result['problems']:,}"),
+        ("candidates", f"{result['candidates']:,}"),
+        ("steps", f"{counts['steps']:,}"),
+        ("mean step score", _number(result["mean_step_score"])),
+        ("solutions without steps (score 0)", f"{counts['solutions_without_steps']:,}"),
+        ("steps beyond the model's context (score 0)", f"{counts['steps_beyond_context']:,}"),
+    ]
+    table(f"scores by verifier {result['verifier']}", ("", "value"), rows, str(path))
+
+
+def _print_config(config: ScoreConfig, as_json: bool) -> None:
+    from shepherd.config import dump_yaml
+    from shepherd.console import print_json
+
+    if as_json:
+        print_json({"config": config.model_dump(mode="json")})
+    else:
+        click.echo(dump_yaml(config))
+
+
+def _inputs(config: TrainPrmConfig) -> list[Path]:
+    """Files whose SHA-256 the manifest keeps."""
+    from verifier.rows import rows_path
+
+    named = [rows_path(config.data), *([] if config.heldout is None else [rows_path(config.heldout)])]
+    return [Path(path) for path in named if path != "-"]
+
+
+def _pool_path(config: ScoreConfig) -> str:
+    from shepherd.assets import asset
+
+    return str(asset("pool")) if config.pool == "embedded" else config.pool
+
+
+def _set_threads(threads: int | None) -> None:
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)
+
+
+def _override(key: str, value: object) -> list[str]:
+    """A ``--set`` for an option of its own; JSON is YAML too, so any text survives."""
+    return [] if value is None else [f"{key}={json.dumps(value)}"]
+
+
+def _refuse_overrides(options: RunOptions, *others: object) -> None:
+    if options.overrides or options.seed is not None or any(other is not None for other in others):
+        raise ShepherdError(
+            f"--resume {options.resume}: a resumed run keeps its config; drop the other options"
+        )
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"

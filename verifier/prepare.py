@@ -1,0 +1,121 @@
+"""Everything of a training that is fixed before its first step: rows, tokens, contract, plan."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shepherd.errors import ShepherdError
+from verifier import heldout
+from verifier import model as models
+from verifier.batches import EncodedRows, encode_rows, make_plan, shuffle_labels
+from verifier.config import TrainPrmConfig
+from verifier.rows import RowCounts, describe, read_rows
+from verifier.tags import TagContract, Template, resolve
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What `prepare` fixes.
+
+    Attributes:
+        read: what the data file held, repaired and left out.
+        plan: row indices of each forward pass of the whole run.
+        steps: optimizer steps of the whole run.
+    """
+
+    config: TrainPrmConfig
+    tokenizer: Any
+    contract: TagContract
+    read: RowCounts
+    train: EncodedRows
+    heldout: EncodedRows
+    plan: list[NDArray[np.int64]]
+    steps: int
+
+    @property
+    def pad_id(self) -> int:
+        """Any token will do: padding is never read."""
+        return int(self.tokenizer.pad_token_id or 0)
+
+    @property
+    def eval_every(self) -> int:
+        """Optimizer steps between evaluations: as configured, else once an epoch."""
+        if self.config.eval_every is not None:
+            return self.config.eval_every
+        if self.config.max_steps is not None:
+            return self.steps
+        return min(self.steps, max(1, round(self.steps / self.config.epochs)))
+
+    @property
+    def planned_tokens(self) -> int:
+        """Tokens the whole run reads, padding not counted."""
+        lengths = self.train.lengths
+        return int(sum(lengths[batch].sum() for batch in self.plan))
+
+    @property
+    def padding(self) -> float:
+        """Part of what is computed that is padding, in [0, 1)."""
+        lengths = self.train.lengths
+        computed = sum(int(lengths[batch].max()) * len(batch) for batch in self.plan)
+        return 1 - self.planned_tokens / computed
+
+    def counts(self) -> dict[str, Any]:
+        """What a log, a dry run and the model card say of the data."""
+        return {
+            "read": self.read.to_json(),
+            "train": self.train.counts(),
+            "heldout": self.heldout.counts(),
+            "batches": len(self.plan),
+            "steps": self.steps,
+            "tokens": self.planned_tokens,
+            "padding": round(self.padding, 4),
+        }
+
+    def lines(self) -> Iterator[str]:
+        """The same for a run's log, with each row that was left out."""
+        yield from describe(self.read)
+        for name, rows in (("train", self.train), ("heldout", self.heldout)):
+            yield f"{name}: " + ", ".join(f"{key} {value:,}" for key, value in rows.counts().items())
+        yield (
+            f"plan: {self.steps:,} steps, {len(self.plan):,} batches, {self.planned_tokens:,} tokens, "
+            f"{self.padding:.1%} padding"
+        )
+
+
+def prepare(config: TrainPrmConfig) -> Prepared:
+    """Read rows, hold questions out, encode, and plan every batch; no model is loaded."""
+    rows, read = read_rows(config.data, on_bad_row=config.on_bad_row, dedup=config.dedup, limit=config.limit)
+    if config.heldout is None:
+        train, held = heldout.split_by_question(rows, config.eval_fraction, config.seed, config.eval_limit)
+    else:
+        other, _ = read_rows(config.heldout, on_bad_row=config.on_bad_row)
+        questions = {row.question.strip() for row in other}
+        train = [row for row in rows if row.question.strip() not in questions]
+        held = heldout.first_questions(other, config.eval_limit)
+    if config.control == "shuffled_labels":
+        train = shuffle_labels(train, config.seed)
+    tokenizer = models.load_tokenizer(config.base)
+    contract = resolve(tokenizer, Template(**config.template.model_dump()))
+    encoded = encode_rows(train, tokenizer, contract, config.max_length)
+    held_encoded = encode_rows(held, tokenizer, contract, config.max_length)
+    if held and not held_encoded.rows:
+        raise ShepherdError(
+            f"no held-out row is left ({held_encoded.counts()}); raise max_length, or set eval_fraction=0"
+        )
+    plan = make_plan(
+        encoded.lengths,
+        epochs=config.epochs,
+        batch_tokens=config.batch_tokens,
+        batch_solutions=config.batch_solutions,
+        seed=config.seed,
+    )
+    steps = -(-len(plan) // config.accumulation)
+    if config.max_steps is not None:
+        steps = min(steps, config.max_steps)
+    plan = plan[: steps * config.accumulation]
+    return Prepared(config, tokenizer, contract, read, encoded, held_encoded, plan, steps)

@@ -23,10 +23,12 @@ class Prompt:
     Attributes:
         key: The problem's id. Candidate i of a key draws the same numbers in whatever batch it is sampled.
         text: The prompt itself, before the tokenizer adds its BOS.
+        chat: Put the text into the tokenizer's chat template, as one user turn.
     """
 
     key: str
     text: str
+    chat: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,7 +46,7 @@ def draw(logits: Tensor, u: Tensor, temperature: float, top_p: float) -> Tensor:
         return logits.argmax(-1)
     p = torch.softmax(logits / temperature if temperature != 1.0 else logits, -1)
     if top_p < 1.0:
-        ranked, order = p.sort(-1, descending=True, stable=True)
+        ranked, order = p.sort(dim=-1, descending=True, stable=True)
         outside = ranked.cumsum(-1) - ranked >= top_p
         p = torch.zeros_like(p).scatter_(-1, order, ranked.masked_fill(outside, 0.0))
     # fp64: in fp32 the sum over a vocabulary of 128,000 drifts by more than its rare tokens weigh

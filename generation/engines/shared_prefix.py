@@ -10,7 +10,7 @@ Left out on purpose: sliding windows and attention biases; `refusal` says which 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -21,37 +21,47 @@ NAME = "shepherd_shared_prefix"
 GROWTH_TOKENS = 64  # how far a slab is extended at a time: memory follows the texts, not the limit
 
 
-class SharedPrefixLayer(CacheLayerMixin):  # type: ignore[misc]  # transformers ships no types for it
-    """Keys and values of one layer: ``prefix`` a problem, ``keys`` and ``values`` a candidate."""
+class Pair(NamedTuple):
+    """Keys and values."""
+
+    keys: Tensor
+    values: Tensor
+
+
+class SharedPrefixLayer(CacheLayerMixin):
+    """Keys and values of one layer: those of prompts a problem, those of sampled tokens a candidate."""
 
     is_sliding = False
 
     def __init__(self) -> None:
-        super().__init__()
-        self.prefix: tuple[Tensor, Tensor] | None = None  # (problems, heads, prompt length, head width) each
+        super().__init__()  # type: ignore[no-untyped-call]  # transformers leaves it untyped
+        self.prompts: Pair | None = None  # (problems, heads, longest prompt, head width) each
+        self.sampled: Pair | None = None  # (rows, heads, room, head width) each, filled up to length
         self.length = 0
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
-        """Nothing to prepare: the first update is the prompt."""
+        """Nothing to prepare: the first update is the prompts'."""
 
     def update(
         self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
     ) -> tuple[Tensor, Tensor]:
-        """Keep the prompt's states first; afterwards append one token a row and return the rows so far."""
-        if self.prefix is None:
-            self.prefix = (key_states.contiguous(), value_states.contiguous())  # read at every step
+        """Keep the prompts' states first; afterwards append one token a row and return the rows so far."""
+        if self.prompts is None:
+            self.prompts = Pair(key_states.contiguous(), value_states.contiguous())  # read at every step
             return key_states, value_states
         rows, heads, _, width = key_states.shape
-        if self.keys is None or self.length == self.keys.shape[2]:
-            grown = [key_states.new_empty(rows, heads, self.length + GROWTH_TOKENS, width) for _ in range(2)]
-            if self.keys is not None:
-                grown[0][:, :, : self.length] = self.keys[:rows]
-                grown[1][:, :, : self.length] = self.values[:rows]
-            self.keys, self.values = grown
-        self.keys[:rows, :, self.length] = key_states[:, :, 0]
-        self.values[:rows, :, self.length] = value_states[:, :, 0]
+        if self.sampled is None or self.length == self.sampled.keys.shape[2]:
+            shape = (rows, heads, self.length + GROWTH_TOKENS, width)
+            grown = Pair(key_states.new_empty(shape), value_states.new_empty(shape))
+            if self.sampled is not None:
+                grown.keys[:, :, : self.length] = self.sampled.keys[:rows]
+                grown.values[:, :, : self.length] = self.sampled.values[:rows]
+            self.sampled = grown
+        keys, values = self.sampled
+        keys[:rows, :, self.length] = key_states[:, :, 0]
+        values[:rows, :, self.length] = value_states[:, :, 0]
         self.length += 1
-        return self.keys[:rows, :, : self.length], self.values[:rows, :, : self.length]
+        return keys[:rows, :, : self.length], values[:rows, :, : self.length]
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
         """Tokens that a query of this layer can see, and where they begin."""
@@ -59,14 +69,14 @@ class SharedPrefixLayer(CacheLayerMixin):  # type: ignore[misc]  # transformers 
 
     def get_seq_length(self) -> int:
         """Tokens held: the longest prompt and what has been sampled after it."""
-        return self.length + (0 if self.prefix is None else int(self.prefix[0].shape[2]))
+        return self.length + (0 if self.prompts is None else self.prompts.keys.shape[2])
 
     def get_max_length(self) -> int:
         """No bound."""
         return -1
 
 
-class SharedPrefixCache(Cache):  # type: ignore[misc]  # transformers ships no types for it
+class SharedPrefixCache(Cache):
     """The cache of one batch: which row belongs to which problem, and the two kinds of keys of every layer.
 
     Args:
@@ -75,27 +85,28 @@ class SharedPrefixCache(Cache):  # type: ignore[misc]  # transformers ships no t
     """
 
     def __init__(self, lengths: Tensor, layers: int) -> None:
-        super().__init__(layers=[SharedPrefixLayer() for _ in range(layers)])
+        self.of_layer = [SharedPrefixLayer() for _ in range(layers)]
+        super().__init__(layers=list(self.of_layer))
         self.lengths = lengths
         self.groups: Groups | None = None
 
     def group(self, problem_of_row: Tensor) -> None:
-        """Say which problem each row continues, shape ``(rows,)``; asked for again whenever rows change."""
+        """Say which problem each row continues, shape ``(rows,)``; to be said again whenever rows change."""
         self.groups = Groups(problem_of_row, self.lengths, int(self.lengths.max()))
 
     def move(self, source: Tensor, target: Tensor) -> None:
         """Copy the sampled states of rows ``source`` over those of rows ``target``; prompts stay in place."""
-        for layer in self.layers:
-            if layer.keys is not None:
-                layer.keys[target, :, : layer.length] = layer.keys[source, :, : layer.length]
-                layer.values[target, :, : layer.length] = layer.values[source, :, : layer.length]
+        for layer in self.of_layer:
+            for states in layer.sampled or ():
+                states[target, :, : layer.length] = states[source, :, : layer.length]
 
     def keep_problems(self, problems: Tensor) -> None:
         """Drop the prompts of all problems but these."""
         self.lengths = self.lengths[problems]
         longest = int(self.lengths.max())
-        for layer in self.layers:
-            layer.prefix = tuple(x[problems, :, :longest].contiguous() for x in layer.prefix)
+        for layer in self.of_layer:
+            if layer.prompts is not None:
+                layer.prompts = Pair(*(x[problems, :, :longest].contiguous() for x in layer.prompts))
 
 
 class Groups:
@@ -142,13 +153,14 @@ def attend(
         return out.transpose(1, 2).contiguous(), None
 
     groups, share = shared_prefix.groups, heads // kv_heads
-    prompt_key, prompt_value = shared_prefix.layers[module.layer_idx].prefix
+    prompts = shared_prefix.of_layer[cast(int, module.layer_idx)].prompts
+    assert prompts is not None  # groups are told after the prompts were read
     query = query * scale
     # prompts: (problems, kv heads, rows of the problem × heads that share a key, width)
     q = query.view(rows, kv_heads, share, width)[groups.table]
     q = q.view(groups.problems, groups.width, kv_heads, share, width).transpose(1, 2)
     q = q.reshape(groups.problems, kv_heads, groups.width * share, width)
-    prompt_out, prompt_mass = _softmax_sum(q, prompt_key, prompt_value, groups.beyond)
+    prompt_out, prompt_mass = _softmax_sum(q, prompts.keys, prompts.values, groups.beyond)
 
     def by_row(x: Tensor) -> Tensor:
         x = x.view(groups.problems, kv_heads, groups.width, share, -1).transpose(1, 2)

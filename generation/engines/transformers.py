@@ -50,7 +50,7 @@ class TransformersEngine:
         try:
             tokenizer = AutoTokenizer.from_pretrained(path)
             model = AutoModelForCausalLM.from_pretrained(
-                path, dtype=dtype if dtype == "auto" else getattr(torch, dtype), attn_implementation="sdpa"
+                path, dtype=dtype, device_map=where, attn_implementation="sdpa"
             )
         except (OSError, ValueError) as error:
             first_line = str(error).strip().partition("\n")[0]
@@ -58,7 +58,7 @@ class TransformersEngine:
                 f"model {name_or_path}: {first_line}; give embedded:weak, embedded:strong, a folder or a hub "
                 "name"
             ) from error
-        return cls(model.to(where).eval(), tokenizer, name_or_path)
+        return cls(model.eval(), tokenizer, name_or_path)
 
     def close(self) -> None:
         """Drop the model, so that its memory can be given to the verifier."""
@@ -77,10 +77,7 @@ class TransformersEngine:
             token among them, under the model's own distribution: temperature 1 and no nucleus, whatever was
             sampled with. ``tokens`` counts the same tokens.
         """
-        encoded = [self.tokenizer(prompt.text)["input_ids"] for prompt in prompts]
-        for prompt, ids in zip(prompts, encoded, strict=True):
-            if not ids:
-                raise ShepherdError(f"problem {prompt.key}: the prompt is empty; a question is needed")
+        encoded = [self._encode(prompt) for prompt in prompts]
         longest = max(map(len, encoded)) + sampling.max_new_tokens
         if (reason := refusal(self.model, longest)) is not None:
             raise ShepherdError(f"model {self.name}: {reason}; lower max_new_tokens or take another model")
@@ -105,6 +102,22 @@ class TransformersEngine:
             )
         ]
         return [candidates[i : i + n] for i in range(0, len(candidates), n)]
+
+    def _encode(self, prompt: Prompt) -> list[int]:
+        """Token ids of a prompt, as the tokenizer begins a text, or a turn."""
+        ids: Any
+        if prompt.chat:
+            if getattr(self.tokenizer, "chat_template", None) is None:
+                raise ShepherdError(
+                    f"model {self.name}: the tokenizer has no chat template; set prompt.chat=false"
+                )
+            turn = [{"role": "user", "content": prompt.text}]
+            ids = self.tokenizer.apply_chat_template(turn, add_generation_prompt=True, return_dict=False)
+        else:
+            ids = self.tokenizer(prompt.text)["input_ids"]
+        if not ids:
+            raise ShepherdError(f"problem {prompt.key}: the prompt is empty; a question is needed")
+        return list(ids)
 
     def _decode(self, rows: Tensor | list[list[int]]) -> list[str]:
         """Texts of rows of token ids, exactly as the tokens spell them."""

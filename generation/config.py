@@ -1,0 +1,191 @@
+"""What the commands of this room can be told. No torch is imported here."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal, get_args
+
+from pydantic import Field, field_validator, model_validator
+
+from shepherd.answers import AnswerStyle
+from shepherd.config import Config
+
+PoolFormat = Literal["shepherd", "subq", "zeroeval", "openai-samples"]
+POOL_FORMATS: tuple[PoolFormat, ...] = get_args(PoolFormat)
+
+STYLE_OF_FORMAT: dict[PoolFormat, AnswerStyle] = {
+    "shepherd": "auto",
+    "subq": "subq",
+    "zeroeval": "zeroeval",
+    "openai-samples": "openai",
+}
+
+EMBEDDED_PROBLEMS = 500
+"""Problems drawn from the embedded world where ``problems.limit`` is null: it has no end of its own."""
+
+
+class ProblemsConfig(Config):
+    """Which problems.
+
+    Attributes:
+        source: ``embedded`` (the small world) or a file of problem lines; a pool file will do.
+        split: split of the embedded world.
+        limit: the first so many; null for all of a file or a pool, and 500 of the embedded world.
+        seed: draws the embedded problems.
+    """
+
+    source: str = Field("embedded", min_length=1)
+    split: Literal["train", "validation", "test"] = "test"
+    limit: int | None = Field(None, ge=1)
+    seed: int = Field(0, ge=0)
+
+
+class PromptConfig(Config):
+    """How a question becomes a prompt.
+
+    Attributes:
+        template: ``{question}`` stands for the question; the default is Math-Shepherd's layout.
+        chat: put the filled template into the tokenizer's chat template, as one user turn.
+    """
+
+    template: str = "{question} "
+    chat: bool = False
+
+    @field_validator("template")
+    @classmethod
+    def _has_question(cls, template: str) -> str:
+        if "{question}" not in template:
+            raise ValueError("{question} must stand in it, where the question goes")
+        return template
+
+
+class SamplingConfig(Config):
+    """How tokens are drawn; see `generation.engines.Sampling`."""
+
+    temperature: float = Field(1.0, ge=0, le=100, allow_inf_nan=False)
+    top_p: float = Field(1.0, gt=0, le=1)
+    max_new_tokens: int = Field(256, ge=1)
+    stop: tuple[str, ...] = ()
+
+    @field_validator("stop")
+    @classmethod
+    def _not_empty(cls, stop: tuple[str, ...]) -> tuple[str, ...]:
+        if "" in stop:
+            raise ValueError("an empty text would stop every candidate before its first token")
+        return stop
+
+
+class SamplerConfig(Config):
+    """Which model answers which problems, and how.
+
+    Attributes:
+        model: ``embedded:weak``, ``embedded:strong``, a folder or a hub name.
+        engine: the sampler.
+        chunk: rows (problems × n) sampled as one batch; its boundaries are part of the plan, so another chunk
+            is another run.
+    """
+
+    model: str = Field("embedded:weak", min_length=1)
+    engine: Literal["transformers", "vllm"] = "transformers"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    prompt: PromptConfig = PromptConfig()
+    sampling: SamplingConfig = SamplingConfig()
+    problems: ProblemsConfig = ProblemsConfig()
+    chunk: int = Field(512, ge=1)
+    seed: int = Field(0, ge=0)
+
+
+class GenerateConfig(SamplerConfig):
+    """What `shepherd generate` samples: ``n`` candidates a problem."""
+
+    n: int = Field(16, ge=1)
+
+
+class PoolConfig(Config):
+    """Candidates made elsewhere: ``file`` in ``format``; null samples them with the model."""
+
+    file: str | None = None
+    format: PoolFormat = "shepherd"
+
+
+class AnswersConfig(Config):
+    """How candidates state their answers; ``auto`` is the pool format's own style."""
+
+    style: AnswerStyle = "auto"
+
+
+class EvaluationConfig(Config):
+    """Intervals and curves; see `eval.report.evaluate`."""
+
+    bootstrap: int = Field(10_000, ge=100)
+    subsets: int = Field(200, ge=2)
+
+
+class RerankConfig(SamplerConfig):
+    """What `shepherd rerank` measures; the keys of the sampler count where no pool is given.
+
+    Attributes:
+        n: candidates a problem; null is the pool's own size, or 16 where candidates are sampled.
+        verifier: ``embedded``, a verifier folder or a training run; null for majority and pass@n alone.
+        scores: a scores file in the verifier's place; no verifier is loaded.
+        controls: further verifiers by the name of their row, which is best-of-n by their min.
+        batch_tokens: most padded tokens a verifier reads in one pass.
+    """
+
+    n: int | None = Field(None, ge=1)
+    pool: PoolConfig = PoolConfig()
+    verifier: str | None = Field("embedded", min_length=1)
+    scores: str | None = None
+    controls: dict[str, str] = Field(default_factory=dict)
+    answers: AnswersConfig = AnswersConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    batch_tokens: int = Field(16384, ge=1)
+
+    @field_validator("controls")
+    @classmethod
+    def _names(cls, controls: dict[str, str]) -> dict[str, str]:
+        for name in controls:
+            if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+                raise ValueError(f"{name!r} is no name for a row; use small letters, digits and _")
+        return controls
+
+    @model_validator(mode="after")
+    def _consistent(self) -> RerankConfig:
+        if self.scores is None and self.verifier is None and self.controls:
+            raise ValueError("controls need a verifier or scores beside them; remove --no-verifier, or them")
+        return self
+
+    @property
+    def answer_style(self) -> AnswerStyle:
+        """The style asked for, else the one the pool's format is known to have."""
+        if self.answers.style != "auto" or self.pool.file is None:
+            return self.answers.style
+        return STYLE_OF_FORMAT[self.pool.format]
+
+
+class TrainingConfig(Config):
+    """The demo's short training: a shipped config of `shepherd train-prm`, and what differs from it."""
+
+    config: str = "embedded"
+    overrides: tuple[str, ...] = ()
+
+
+class DemoGenerator(Config):
+    """One of the demo's two generators."""
+
+    model: str
+    sampling: SamplingConfig = SamplingConfig()
+
+
+class DemoConfig(Config):
+    """What `shepherd demo` runs; each stage has its budget in seconds, printed beside what it took."""
+
+    problems: ProblemsConfig = ProblemsConfig(limit=200)
+    n: int = Field(16, ge=2)
+    weak: DemoGenerator = DemoGenerator(model="embedded:weak")
+    strong: DemoGenerator = DemoGenerator(model="embedded:strong")
+    verifier: str = "embedded"
+    training: TrainingConfig = TrainingConfig()
+    budget_s: dict[str, int] = Field(default_factory=dict)
+    seed: int = Field(0, ge=0)

@@ -1,0 +1,120 @@
+"""`shepherd demo`: the whole pipeline on the embedded world, each stage beside its budget.
+
+    short training  ->  weak and strong candidates, scored and reranked  ->  two tables and what they show
+
+The tables' rules use the packaged verifier; one row is the verifier that was trained just before.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+from generation.config import DemoConfig, DemoGenerator, RerankConfig
+from generation.report_table import percent, print_report, sentence
+from generation.rerank import CURVES, RESULTS, read_results, rerank
+from shepherd import console
+from shepherd.config import load_config
+from shepherd.runs import Run
+from verifier.config import TrainPrmConfig
+
+SHORT_ROW = "short_training"
+"""Name of the row of the verifier that the demo itself trains."""
+
+
+def demo(config: DemoConfig, run: Run, quiet: bool = False) -> dict[str, Any]:
+    """Run the demo into a run directory; finished stages of a resumed run are passed over.
+
+    Args:
+        config: Sizes, generators, training and budgets.
+        run: Where everything goes: ``verifier/``, ``weak/``, ``strong/``.
+        quiet: Print no tables (their JSON is wanted).
+
+    Returns:
+        The two reports by generator, and what the stages took.
+    """
+    stages = _Stages(config.budget_s, run)
+    with stages.stage("training", "a short training of a verifier on the packaged rows"):
+        short = _train(config, run)
+    reports: dict[str, dict[str, Any]] = {}
+    chosen = {"weak": config.weak, "strong": config.strong}
+    for name, generator in chosen.items():
+        with stages.stage(name, f"candidates of the {name} generator, scored and reranked"):
+            reports[name] = _rerank(config, generator, short, run, run.path / name)
+    if not quiet:
+        for name, generator in chosen.items():
+            print_report(reports[name], f"{generator.model}, verifier {config.verifier}")
+        out = console.stdout()
+        out.print(verdict(reports["weak"], reports["strong"]))
+        for name in chosen:
+            out.print(f"picture: {run.path / name / CURVES}")
+        out.print(f"files: {run.path}  ({stages.summary()})")
+    return {**reports, "seconds": stages.taken}
+
+
+def verdict(weak: dict[str, Any], strong: dict[str, Any]) -> str:
+    """Say in one sentence what the two tables show, whatever it is."""
+    ceiling = f"one right candidate among {weak['n']} there is for {percent(weak['pass_at_n'])}%"
+    return f"Weak generator: {sentence(weak)} ({ceiling}). Strong generator: {sentence(strong)}."
+
+
+def _train(config: DemoConfig, run: Run) -> Path:
+    """Train the short verifier, or find it trained."""
+    folder = run.path / "verifier"
+    if (folder / "verifier.json").exists():
+        return folder
+    from verifier.training import train  # torch takes seconds to import
+
+    overrides = [*config.training.overrides, f"seed={config.seed}"]
+    training = load_config(TrainPrmConfig, "train_prm", config.training.config, overrides)
+    result = train(training, run)
+    run.log(f"short training: {result.steps} steps at {result.tokens_per_s:.0f} tokens/s")
+    return result.folder
+
+
+def _rerank(
+    config: DemoConfig, generator: DemoGenerator, short: Path, run: Run, folder: Path
+) -> dict[str, Any]:
+    """Sample, score and measure one generator's candidates, or read what was measured."""
+    if (folder / RESULTS).exists():
+        return read_results(folder)
+    measured = RerankConfig(
+        model=generator.model,
+        sampling=generator.sampling,
+        problems=config.problems,
+        n=config.n,
+        verifier=config.verifier,
+        controls={SHORT_ROW: str(short)},
+        seed=config.seed,
+    )
+    return rerank(measured, folder, run.log)
+
+
+class _Stages:
+    """Says what comes next with its budget, and keeps what each took."""
+
+    def __init__(self, budget_s: dict[str, int], run: Run) -> None:
+        self.budget_s, self.run = budget_s, run
+        self.taken: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, name: str, what: str) -> Iterator[None]:
+        budget = self.budget_s.get(name)
+        allowed = "" if budget is None else f" (budget {console.duration(budget)})"
+        click.echo(f"[{len(self.taken) + 1}/{1 + 2}] {what}{allowed}", err=True)
+        started = time.monotonic()
+        yield
+        taken = time.monotonic() - started
+        self.taken[name] = round(taken, 1)
+        late = "" if budget is None or taken <= budget else f", over its budget of {console.duration(budget)}"
+        click.echo(f"      {console.duration(taken)}{late}", err=True)
+        self.run.log(f"{name}: {taken:.1f} s{late}")
+
+    def summary(self) -> str:
+        """What it took in all."""
+        return f"{console.duration(sum(self.taken.values()))} in all"

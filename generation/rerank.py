@@ -1,0 +1,172 @@
+"""`shepherd rerank`: candidates, step scores, rules, report; each stage leaves its file and can be resumed.
+
+pool.jsonl -> scores.jsonl -> results.json, curves.png
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from eval.grading import grade
+from eval.plots import plot_curves
+from eval.report import RerankReport, evaluate
+from generation import foreign
+from generation.config import RerankConfig
+from generation.generate import POOL, load_problems, open_to_append, plan, sample_pool
+from shepherd.console import progress
+from shepherd.errors import ShepherdError
+from shepherd.files import append_line, read_finished, read_json, write_json
+from shepherd.records import ProblemPool, ScoreLine, read_scores, write_pool, write_scores
+
+RESULTS, CURVES, SCORES = "results.json", "curves.png", "scores.jsonl"
+SAMPLED_N = 16
+"""Candidates a problem where nothing says how many."""
+
+SCORED_AT_ONCE = 1024
+"""Candidates in one call of the verifier: a fixed plan, so that a resumed run writes the same scores."""
+
+Log = Callable[[str], None]
+StepScores = list[list[list[float]]]
+
+
+def rerank(config: RerankConfig, folder: Path, log: Log) -> dict[str, Any]:
+    """Measure every rule on the candidates a config names.
+
+    Args:
+        config: What to measure.
+        folder: Where pool, scores, ``results.json`` and the picture go; what is finished there stays.
+        log: Told what was done, a line at a time.
+
+    Returns:
+        The report as ``results.json`` has it.
+    """
+    pools, flags = _candidates(config, folder, log)
+    scores = _scores(config, pools, folder, log)
+    controls = {
+        name: score_pool(pools, verifier, folder / f"scores.{name}.jsonl", config.batch_tokens, log)
+        for name, verifier in config.controls.items()
+    }
+    report = evaluate(
+        pools,
+        scores,
+        answer_style=config.answer_style,
+        n=_n(config),
+        extra=controls,
+        seed=config.seed,
+        bootstrap=config.evaluation.bootstrap,
+        subsets=config.evaluation.subsets,
+    )
+    result = _with_flags(report, pools, flags, config)
+    plot_curves(result, folder / CURVES, title_of(config))
+    write_json(folder / RESULTS, result)
+    log(f"{report.problems} problems, n = {report.n}: results in {folder / RESULTS}")
+    return result
+
+
+def read_results(folder: Path) -> dict[str, Any]:
+    """The report of a finished run."""
+    result = read_json(folder / RESULTS)
+    result.pop("schema_version", None)
+    return result
+
+
+def title_of(config: RerankConfig) -> str:
+    """What was measured, in a few words."""
+    candidates = config.model if config.pool.file is None else Path(config.pool.file).name
+    if config.scores is not None:
+        return f"{candidates}, scores of {Path(config.scores).name}"
+    return candidates if config.verifier is None else f"{candidates}, verifier {config.verifier}"
+
+
+def _n(config: RerankConfig) -> int | None:
+    """Candidates a problem of the headline figures; None leaves it to the pool."""
+    return SAMPLED_N if config.n is None and config.pool.file is None else config.n
+
+
+def _candidates(
+    config: RerankConfig, folder: Path, log: Log
+) -> tuple[list[ProblemPool], list[tuple[bool, ...]] | None]:
+    """Read the pool that is given, or sample one; either way it is in the folder afterwards."""
+    path = folder / POOL
+    if config.pool.file is None:
+        problems = load_problems(config.problems)
+        pools = sample_pool(config, _n(config) or SAMPLED_N, problems, path)
+        log(f"{len(pools)} problems answered by {config.model}: {path}")
+        return pools, None
+    read = foreign.read(config.pool.file, config.pool.format, limit=config.problems.limit, n=config.n)
+    if not path.exists():
+        write_pool(path, read.pools)
+    log(f"{len(read.pools)} problems read from {config.pool.file}")
+    return read.pools, read.flags
+
+
+def _scores(config: RerankConfig, pools: Sequence[ProblemPool], folder: Path, log: Log) -> StepScores | None:
+    """Step scores from the file that is given, from the verifier, or none."""
+    if config.scores is not None:
+        lines = read_scores(config.scores, pools)
+        if not (folder / SCORES).exists():
+            write_scores(folder / SCORES, lines)
+        return [_lists(line) for line in lines]
+    if config.verifier is None:
+        return None
+    return score_pool(pools, config.verifier, folder / SCORES, config.batch_tokens, log)
+
+
+def score_pool(
+    pools: Sequence[ProblemPool], verifier: str, path: Path, batch_tokens: int, log: Log
+) -> StepScores:
+    """Score every candidate of a pool into the scores file ``path``, going on where it ends."""
+    rows = [ScoreLine.from_json(row, str(path), line) for line, row in enumerate(read_finished(path), 1)]
+    if [row.id for row in rows] != [pool.problem.id for pool in pools[: len(rows)]]:
+        raise ShepherdError(f"{path}: holds scores of other problems than the pool; start a new run")
+    scores = [_lists(row) for row in rows]
+    done = len(scores)
+    if done == len(pools):
+        return scores
+    from verifier import load_verifier  # torch takes seconds to import
+
+    loaded = load_verifier(verifier)
+    if rows and rows[0].verifier != loaded.id:
+        raise ShepherdError(
+            f"{path}: scored by verifier {rows[0].verifier}, {verifier} is now {loaded.id}; start a new run"
+        )
+    largest = max(len(pool.candidates) for pool in pools)
+    chunks = [each for each in plan(len(pools), largest, SCORED_AT_ONCE) if each.stop > done]
+    with progress("scoring", len(pools), "problems", done) as bar, open_to_append(path) as handle:
+        for chunk in chunks:
+            items = [
+                (pools[index].problem.question, [each.text for each in pools[index].candidates])
+                for index in chunk
+            ]
+            for index, found in zip(chunk, loaded.score_many(items, batch_tokens), strict=True):
+                if index < done:
+                    continue  # finished before the kill; scored again because a chunk is scored whole
+                line = ScoreLine(pools[index].problem.id, tuple(map(tuple, found)), loaded.id)
+                append_line(handle, line.to_json())
+                scores.append(found)
+                bar.advance()
+    log(f"{len(pools)} problems scored by {verifier} ({loaded.id}): {path}")
+    return scores
+
+
+def _lists(line: ScoreLine) -> list[list[float]]:
+    return [list(each) for each in line.step_scores]
+
+
+def _with_flags(
+    report: RerankReport,
+    pools: Sequence[ProblemPool],
+    flags: Sequence[tuple[bool, ...]] | None,
+    config: RerankConfig,
+) -> dict[str, Any]:
+    """The report's JSON; where the pool says which candidates are right, whether the grading agrees."""
+    result = report.to_json()
+    if flags is None:
+        return result
+    graded = [grade(pool, config.answer_style).right for pool in pools]
+    wrong = sum(mine != said for ours, theirs in zip(graded, flags, strict=True)
+                for mine, said in zip(ours, theirs, strict=True))  # fmt: skip
+    counts = {"is_correct_flags": sum(map(len, flags)), "is_correct_disagreements": wrong}
+    return {**result, "policies": {**result["policies"], **counts}}

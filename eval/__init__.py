@@ -1,0 +1,41 @@
+"""The ruler: solution scores, selection rules, exact curves, intervals and step metrics; no torch.
+
+The public names are imported on first use, so that ``import eval`` costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from eval.plots import plot_curves
+    from eval.report import RerankReport, evaluate
+    from eval.scores import aggregate, solution_scores
+    from eval.steps import StepMetrics, step_metrics
+
+__all__ = [
+    "RerankReport",
+    "StepMetrics",
+    "aggregate",
+    "evaluate",
+    "plot_curves",
+    "solution_scores",
+    "step_metrics",
+]
+
+_HOMES = {
+    "RerankReport": "eval.report",
+    "StepMetrics": "eval.steps",
+    "aggregate": "eval.scores",
+    "evaluate": "eval.report",
+    "plot_curves": "eval.plots",
+    "solution_scores": "eval.scores",
+    "step_metrics": "eval.steps",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

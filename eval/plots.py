@@ -1,0 +1,136 @@
+"""Pictures of a report: accuracy against n, one line a rule, with 95% bands.
+
+matplotlib is imported when a picture is drawn, and draws without a display (its own figure, no global state).
+Colours are Okabe and Ito's (the pink darkened for its label), which stay apart for colour-blind readers; line
+style and the label at the line's end say the same again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from shepherd.files import atomic_write
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_HUES = {"min": "#0072B2", "prod": "#D55E00", "last": "#009E73", "mean": "#B85C92"}
+_BASELINES = {"loglik": "--", "shortest": ":", "random": "-."}
+_BLACK, _GREY, _CONTROL = "#000000", "#767676", "#B07D00"
+_LABEL_GAP = 0.043  # least distance of two labels, in heights of the axes
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    label: str
+    colour: str
+    style: str | tuple[int, tuple[int, int]]
+    width: float
+    marker: str
+
+
+def _look(rule: str) -> _Look:
+    """Majority is black and thick, baselines grey; a score keeps its hue, dashed as a weighted vote."""
+    if rule == "majority":
+        return _Look("majority", _BLACK, "-", 2.6, "o")
+    if rule == "pass_at_n":
+        return _Look("pass@n (ceiling)", _GREY, (0, (8, 3)), 1.6, "None")
+    if rule in _BASELINES:
+        return _Look(rule, _GREY, _BASELINES[rule], 1.2, "None")
+    how = rule.removeprefix("weighted_")
+    if how in _HUES:
+        weighted = rule != how
+        return _Look(f"weighted {how}" if weighted else how, _HUES[how], "--" if weighted else "-", 1.6, "s")
+    return _Look(rule.replace("_", " "), _CONTROL, "-", 1.2, "x")
+
+
+def plot_curves(report: Mapping[str, Any], path: Path, title: str) -> None:
+    """Draw accuracy against n for every rule of a report, and write it as a PNG.
+
+    Args:
+        report: the report's JSON (`eval.report.RerankReport.to_json`, or a ``results.json`` read back).
+        path: where the PNG goes; it appears whole or not at all.
+        title: first line above the picture.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter
+
+    figure = Figure(figsize=(9.6, 6.0), dpi=150, layout="constrained")
+    axes = figure.add_subplot()
+    curves: Mapping[str, Sequence[Mapping[str, Any]]] = report["curves"]
+    ends: list[tuple[float, _Look]] = []
+    for rule, points in curves.items():
+        look = _look(rule)
+        ns = np.array([point["n"] for point in points])
+        accuracy = np.array([point["accuracy"] for point in points])
+        low, high = np.array([point["ci95"] for point in points]).T
+        front = {"majority": 4, "pass_at_n": 1}.get(rule, 2 if look.colour == _GREY else 3)
+        axes.fill_between(ns, low, high, color=look.colour, alpha=0.07, linewidth=0, zorder=front - 1)
+        axes.plot(
+            ns, accuracy, color=look.colour, linestyle=look.style, linewidth=look.width, marker=look.marker,
+            markersize=3.5, zorder=front,
+        )  # fmt: skip
+        ends.append((float(accuracy[-1]), look))
+    points_drawn = sorted({point["n"] for points in curves.values() for point in points})
+    axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_locator(FixedLocator(points_drawn))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xticklabels([str(n) for n in points_drawn])
+    axes.set_xlim(points_drawn[0] / 1.06, points_drawn[-1] * 1.06)
+    axes.yaxis.set_major_formatter(PercentFormatter(xmax=1.0, decimals=0))
+    axes.set_xlabel("n, candidates a problem")
+    axes.set_ylabel("problems answered correctly")
+    axes.grid(axis="y", color="#DDDDDD", linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_title(
+        f"{title}\n{report['problems']:,} problems; expected over the pool's subsets; bands: 95%",
+        loc="left", fontsize=10.5,
+    )  # fmt: skip
+    _label_ends(axes, ends)
+    with atomic_write(path, "wb") as file:
+        figure.savefig(file, format="png")
+
+
+def _label_ends(axes: Axes, ends: Sequence[tuple[float, _Look]]) -> None:
+    """Name each line at its right end, in its colour, moved apart where lines end close together."""
+    low, high = axes.get_ylim()
+    ordered = sorted(ends, key=lambda each: each[0])
+    heights = [(value - low) / (high - low) for value, _ in ordered]
+    for (value, look), height, at in zip(ordered, heights, _spread(heights), strict=True):
+        axes.annotate(
+            f"{look.label}  {100 * value:.1f}",
+            xy=(1.0, height), xycoords="axes fraction", xytext=(1.045, at), textcoords="axes fraction",
+            color=look.colour, fontsize=8.5, va="center", ha="left",
+            fontweight="bold" if look.label == "majority" else "normal",
+            arrowprops={
+                "arrowstyle": "-", "color": look.colour, "linewidth": 0.6, "linestyle": look.style,
+                "shrinkA": 1, "shrinkB": 0, "relpos": (0, 0.5),
+            },
+        )  # fmt: skip
+
+
+def _spread(heights: Sequence[float]) -> list[float]:
+    """Positions at least a gap apart, near to ``heights``; both ascending.
+
+    Example:
+        >>> [round(height, 4) for height in _spread([0.1, 0.5, 0.5])]
+        [0.1, 0.4785, 0.5215]
+    """
+    # Without the gaps this is isotonic regression: neighbours out of order are pooled at their mean.
+    pools: list[tuple[float, int]] = []
+    for index, height in enumerate(heights):
+        pools.append((height - index * _LABEL_GAP, 1))
+        while len(pools) > 1 and pools[-2][0] > pools[-1][0]:
+            (first, before), (second, after) = pools[-2:]
+            pools[-2:] = [((first * before + second * after) / (before + after), before + after)]
+    flat = [height for height, members in pools for _ in range(members)]
+    ceiling = 1.0 - (len(flat) - 1) * _LABEL_GAP
+    return [
+        min(max(height, 0.0), max(ceiling, 0.0)) + index * _LABEL_GAP for index, height in enumerate(flat)
+    ]

@@ -29,7 +29,7 @@ from collections.abc import Callable
 from fractions import Fraction
 from typing import Literal, get_args
 
-from shepherd.numbers import first_number, parse_number
+from shepherd.numbers import MAX_LENGTH, first_number, parse_number
 
 __all__ = ["STYLES", "Answer", "AnswerStyle", "extract", "parse_number"]
 
@@ -49,7 +49,8 @@ _OPENAI_LINE = re.compile(r"^[ \t]*A:", re.MULTILINE)
 _FINAL = re.compile(r"\bfinal\s+answer[ \t*_]*:[*_]*", re.IGNORECASE)
 _JSON_KEY = re.compile(r"\banswer[\\\"'*`]{0,6}[ \t]*:[*_]*", re.IGNORECASE)
 _JSON_STRING = re.compile(r'"([^"\\]*(?:\\.[^"\\]*)*)"', re.DOTALL)
-_BOX = re.compile(r"\\f?boxed?(?![A-Za-z])")
+_BRACE = re.compile(r"\\.|[{}]", re.DOTALL)  # an escaped brace is no brace
+_BOX = re.compile(r"\\(?:boxed|fbox)(?![A-Za-z])")
 
 
 def extract(text: str, style: AnswerStyle = "auto") -> Fraction | None:
@@ -120,17 +121,11 @@ def _read_boxed(text: str) -> Fraction | None:
     start = _skip_space(text, start)
     if not text.startswith("{", start):
         return parse_number(_line_at(text, start).partition("$")[0])  # TeX allows \boxed 7
-    depth, place = 0, start
-    while place < len(text):
-        if text[place] == "\\":
-            place += 1  # an escaped brace is no brace
-        elif text[place] == "{":
-            depth += 1
-        elif text[place] == "}":
-            depth -= 1
-            if depth == 0:
-                return parse_number(text[start + 1 : place])
-        place += 1
+    depth = 0
+    for brace in _BRACE.finditer(text, start, start + MAX_LENGTH):
+        depth += {"{": 1, "}": -1}.get(brace[0], 0)
+        if depth == 0:
+            return parse_number(text[start + 1 : brace.start()])
     return None
 
 

@@ -16,8 +16,11 @@ from collections.abc import Iterator
 from fractions import Fraction
 from typing import NamedTuple
 
+MAX_LENGTH = 10_000
+"""Characters of a text that are looked at; a longer line is a model that loops, not an answer."""
+
 MAX_DIGITS = 1000
-"""A longer number is a model that loops, not an answer; exact arithmetic on it would take all day."""
+"""Digits of the longest number that is read, for the same reason."""
 
 _MAX_EXPONENT = 300
 
@@ -26,7 +29,7 @@ def parse_number(text: str) -> Fraction | None:
     r"""Read a text that holds exactly one number.
 
     Returns:
-        The exact value, or None; no text raises.
+        The exact value, or None (also for a text longer than ``MAX_LENGTH``); no text raises.
 
     Example:
         >>> parse_number("$1,234.50 in total."), parse_number("2 1/2 cups"), parse_number("−٧٢")
@@ -36,6 +39,9 @@ def parse_number(text: str) -> Fraction | None:
         >>> parse_number("x + 8"), parse_number("2 or 3"), parse_number("seven")
         (None, None, None)
     """
+    text = _without_marks(text)
+    if len(text) > MAX_LENGTH:
+        return None
     text = _plain(text)
     text = text[max(text.rfind("="), text.rfind("≈")) + 1 :]
     found = _numbers(text)
@@ -56,7 +62,7 @@ def first_number(text: str) -> Fraction | None:
         >>> first_number("5 apples and 3 pears"), first_number("none")
         (Fraction(5, 1), None)
     """
-    found = next(_numbers(_plain(text), in_names=True), None)
+    found = next(_numbers(_plain(_without_marks(text)[:MAX_LENGTH]), in_names=True), None)
     return None if found is None else found.value
 
 
@@ -109,7 +115,7 @@ _TEX = [
         ),
         " {",
     ),
-    (re.compile(r"\\f?boxed\b|\\(?:left|right|displaystyle|quad|qquad)\b|\\n(?![A-Za-z])"), " "),
+    (re.compile(r"\\(?:boxed|fbox)\b|\\(?:left|right|displaystyle|quad|qquad)\b|\\n(?![A-Za-z])"), " "),
     (re.compile(r"\\(?:approx|simeq)\b"), "≈"),
     (re.compile(r"\\times\b"), "×"),
     (re.compile(r"\{,\}"), ","),
@@ -119,18 +125,21 @@ _TEX = [
     (re.compile(r"\\[()\[\]\\]"), " "),
 ]
 _POWER_OF_TEN = re.compile(r"(?<=\d)[ ]?[×*][ ]?10\^\{?(-?\d{1,3})\}?")
-_UNIT_POWER = re.compile(r"(?<=[A-Za-z])\^\{?[23]\}?")
+_UNIT_POWER = re.compile(r"(?<=[A-Za-z])\}?\^\{?[23]\}?")
 _SIGNED_CURRENCY = re.compile(r"-[ ]?\$[ ]?")
 _DRESS = re.compile(r"\*\*|__|[`${}\"]")
 _AND_A_FRACTION = re.compile(r"(?<=\d) and (?=\d+/\d)")
+
+
+def _without_marks(text: str) -> str:
+    """Take out what is no part of the sentence: calculators, ends of text, any number of them."""
+    return _MARKS.sub(" ", text).strip() if "<" in text else text
 
 
 def _plain(text: str) -> str:
     """Take off what has no effect on the number."""
     if not text.isascii():
         text = text.translate(_FOLD)
-    if "<" in text:
-        text = _MARKS.sub(" ", text)
     if "\\" in text:
         for pattern, plain in _TEX:
             text = pattern.sub(plain, text)

@@ -251,7 +251,7 @@ def read_jsonl(path: str | os.PathLike[str]) -> Iterator[tuple[int, dict[str, An
                     text = raw.decode()
                 except UnicodeDecodeError as error:
                     raise at(name, line, f"not UTF-8 text (byte {error.start + 1} of the line)") from error
-                yield line, _parse_object(text, name, line)
+                yield line, _parse_object(text.rstrip(), name, line)  # its line end is no second line
     except (EOFError, lzma.LZMAError, gzip.BadGzipFile) as error:
         raise at(name, line + 1, f"the compressed file is damaged or cut short ({error})") from error
     except OSError as error:

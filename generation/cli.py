@@ -61,7 +61,7 @@ def generate(options: RunOptions, n: int | None, model: str | None, problems: st
 )
 @click.option("--model", metavar="MODEL", help="Samples the candidates: embedded:weak, a folder, a hub name.")
 @click.option("--problems", metavar="FILE", help="Problem lines: id, question, answer.  [default: embedded]")
-@click.option("--pool", metavar="FILE", help="Rerank candidates made elsewhere.")
+@click.option("--pool", metavar="FILE", help="Rerank candidates made elsewhere (or embedded).")
 @click.option("--pool-format", type=click.Choice(POOL_FORMATS), help="Format of --pool.  [default: shepherd]")
 @click.option("--scores", metavar="FILE", help="Use step scores made elsewhere: id, step_scores.")
 @click.option("--verifier", metavar="FOLDER", help="Verifier folder, training run, or embedded.")
@@ -174,7 +174,8 @@ def _open(
 
 def _rerank_inputs(config: RerankConfig) -> list[Path]:
     """Files a reranking depends on: the model's where it samples, the verifier's where it scores."""
-    files = [Path(each) for each in (config.pool.file, config.scores) if each is not None]
+    pool = str(asset("pool")) if config.pool.file == "embedded" else config.pool.file
+    files = [Path(each) for each in (pool, config.scores) if each is not None]
     if config.pool.file is None:
         files += [*_model_files(config.model), *_problem_files(config.problems)]
     if config.scores is None and config.verifier is not None:
@@ -193,17 +194,16 @@ def _problem_files(problems: ProblemsConfig) -> list[Path]:
 
 
 def _verifier_files(name: str) -> list[Path]:
-    return _files_in(asset("verifier") if name == "embedded" else Path(name))
+    """What names a verifier's adapter, tokenizer and base by their hashes."""
+    folder = asset("verifier") if name == "embedded" else Path(name)
+    found = [each / "verifier.json" for each in (folder, folder / "verifier")]
+    return [each for each in found if each.is_file()]
 
 
 def _model_files(name: str) -> list[Path]:
     """Weights, tokenizer and settings of a model folder; nothing for a hub name."""
-    return _files_in(Path(resolve_model(name)))
-
-
-def _files_in(folder: Path) -> list[Path]:
-    found = [each for pattern in ("*.safetensors", "*.json") for each in sorted(folder.rglob(pattern))]
-    return [each for each in found if "checkpoints" not in each.relative_to(folder).parts]
+    folder = Path(resolve_model(name))
+    return [each for pattern in ("*.safetensors", "*.json") for each in sorted(folder.glob(pattern))]
 
 
 def _parents(files: Sequence[Path]) -> list[Path]:

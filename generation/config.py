@@ -103,7 +103,7 @@ class GenerateConfig(SamplerConfig):
 
 
 class PoolConfig(Config):
-    """Candidates made elsewhere: ``file`` in ``format``; null samples them with the model."""
+    """Candidates made before: ``file`` (or ``embedded``) in ``format``; null samples them with the model."""
 
     file: str | None = None
     format: PoolFormat = "shepherd"

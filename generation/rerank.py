@@ -14,10 +14,9 @@ from eval.plots import plot_curves
 from eval.report import RerankReport, evaluate
 from generation import foreign
 from generation.config import RerankConfig
-from generation.generate import POOL, load_problems, open_to_append, plan, sample_pool
-from shepherd.console import progress
-from shepherd.errors import ShepherdError
-from shepherd.files import append_line, read_finished, read_json, write_json
+from generation.generate import POOL, load_problems, sample_pool
+from shepherd.assets import asset
+from shepherd.files import read_finished, read_json, write_json
 from shepherd.records import ProblemPool, ScoreLine, read_scores, write_pool, write_scores
 
 RESULTS, CURVES, SCORES = "results.json", "curves.png", "scores.jsonl"
@@ -25,7 +24,7 @@ SAMPLED_N = 16
 """Candidates a problem where nothing says how many."""
 
 SCORED_AT_ONCE = 1024
-"""Candidates in one call of the verifier: a fixed plan, so that a resumed run writes the same scores."""
+"""Candidates the verifier reads in one go: a fixed plan, so that a resumed run writes the same scores."""
 
 Log = Callable[[str], None]
 StepScores = list[list[list[float]]]
@@ -95,7 +94,8 @@ def _candidates(
         pools = sample_pool(config, _n(config) or SAMPLED_N, problems, path)
         log(f"{len(pools)} problems answered by {config.model}: {path}")
         return pools, None
-    read = foreign.read(config.pool.file, config.pool.format, limit=config.problems.limit, n=config.n)
+    file = str(asset("pool")) if config.pool.file == "embedded" else config.pool.file
+    read = foreign.read(file, config.pool.format, limit=config.problems.limit, n=config.n)
     if not path.exists():
         write_pool(path, read.pools)
     log(f"{len(read.pools)} problems read from {config.pool.file}")
@@ -118,37 +118,16 @@ def score_pool(
     pools: Sequence[ProblemPool], verifier: str, path: Path, batch_tokens: int, log: Log
 ) -> StepScores:
     """Score every candidate of a pool into the scores file ``path``, going on where it ends."""
-    rows = [ScoreLine.from_json(row, str(path), line) for line, row in enumerate(read_finished(path), 1)]
-    if [row.id for row in rows] != [pool.problem.id for pool in pools[: len(rows)]]:
-        raise ShepherdError(f"{path}: holds scores of other problems than the pool; start a new run")
-    scores = [_lists(row) for row in rows]
-    done = len(scores)
-    if done == len(pools):
-        return scores
-    from verifier import load_verifier  # torch takes seconds to import
+    if len(read_finished(path)) < len(pools):
+        from verifier import load_verifier  # torch takes seconds to import
+        from verifier.pools import score_pool as score
 
-    loaded = load_verifier(verifier)
-    if rows and rows[0].verifier != loaded.id:
-        raise ShepherdError(
-            f"{path}: scored by verifier {rows[0].verifier}, {verifier} is now {loaded.id}; start a new run"
-        )
-    largest = max(len(pool.candidates) for pool in pools)
-    chunks = [each for each in plan(len(pools), largest, SCORED_AT_ONCE) if each.stop > done]
-    with progress("scoring", len(pools), "problems", done) as bar, open_to_append(path) as handle:
-        for chunk in chunks:
-            items = [
-                (pools[index].problem.question, [each.text for each in pools[index].candidates])
-                for index in chunk
-            ]
-            for index, found in zip(chunk, loaded.score_many(items, batch_tokens), strict=True):
-                if index < done:
-                    continue  # finished before the kill; scored again because a chunk is scored whole
-                line = ScoreLine(pools[index].problem.id, tuple(map(tuple, found)), loaded.id)
-                append_line(handle, line.to_json())
-                scores.append(found)
-                bar.advance()
-    log(f"{len(pools)} problems scored by {verifier} ({loaded.id}): {path}")
-    return scores
+        loaded = load_verifier(verifier)
+        largest = max(len(pool.candidates) for pool in pools)
+        chunk = max(1, SCORED_AT_ONCE // largest)
+        score(loaded, pools, path, chunk=chunk, batch_tokens=batch_tokens)
+        log(f"{len(pools)} problems scored by {verifier} ({loaded.id}): {path}")
+    return [_lists(line) for line in read_scores(path, pools)]
 
 
 def _lists(line: ScoreLine) -> list[list[float]]:

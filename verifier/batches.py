@@ -230,5 +230,6 @@ def _cut_sorted(
             batches.append(order[start:i])
             start, longest_with = i, int(lengths[row])
         longest = longest_with
-    batches.append(order[start:])
+    if start < len(order):
+        batches.append(order[start:])
     return batches

@@ -172,13 +172,16 @@ class TagReader:
 
     def vocab_logits(self, hidden: Tensor) -> Tensor:
         """Logits over the whole vocabulary in fp32, shape ``(n_tags, vocabulary)``."""
-        return self.head(hidden.to(self.head.weight.dtype)).float()  # type: ignore[no-any-return]
+        logits: Tensor = self.head(hidden.to(self.head.weight.dtype))
+        return logits.float()
 
     def pair_logits(self, hidden: Tensor) -> Tensor:
         """Logits of good and bad in fp32, shape ``(n_tags, 2)``: two rows of the head instead of all."""
         rows = self.head.weight[self.labels].float()
-        logits = hidden.float() @ rows.T
-        return logits if self.head.bias is None else logits + self.head.bias[self.labels].float()
+        logits: Tensor = hidden.float() @ rows.T
+        if self.head.bias is not None:
+            logits = logits + self.head.bias[self.labels].float()
+        return logits
 
     @torch.no_grad()
     def check(self, ids: Tensor, at: Tensor) -> None:

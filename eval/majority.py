@@ -215,7 +215,12 @@ def _accuracy(right: int, sizes: Sequence[tuple[int, int]], size: int, n: int) -
         if not len(part):
             break  # the smaller ones reach j even less
         active.append(_Active(votes, times, int(part[0]), int(part[-1]) + 1))
-    found = _contest(plan, right, rows, active)
+    # Above the contested rows any total of the others will do, and their binomial says how likely it is.
+    stop = max((answer.stop for answer in active), default=0)
+    found = _contest(plan, right, rows[:stop], active)
+    sure = rows[stop:]
+    if len(sure):
+        found += float(chance[sure] @ binomial(size - right, plan.p)[n - sure])
     return min(max(found / plan.mass, 0.0), 1.0)
 
 

@@ -90,7 +90,7 @@ def plot_curves(report: Mapping[str, Any], path: Path, title: str) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_title(
         f"{title}\n{report['problems']:,} problems; expected over the pool's subsets; bands: 95%",
-        loc="left", fontsize=10.5,
+        loc="left", fontsize=10.5, parse_math=False,
     )  # fmt: skip
     _label_ends(axes, ends)
     with atomic_write(path, "wb") as file:
@@ -106,7 +106,7 @@ def _label_ends(axes: Axes, ends: Sequence[tuple[float, _Look]]) -> None:
         axes.annotate(
             f"{look.label}  {100 * value:.1f}",
             xy=(1.0, height), xycoords="axes fraction", xytext=(1.045, at), textcoords="axes fraction",
-            color=look.colour, fontsize=8.5, va="center", ha="left",
+            color=look.colour, fontsize=8.5, va="center", ha="left", parse_math=False,
             fontweight="bold" if look.label == "majority" else "normal",
             arrowprops={
                 "arrowstyle": "-", "color": look.colour, "linewidth": 0.6, "linestyle": look.style,

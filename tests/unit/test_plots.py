@@ -29,7 +29,7 @@ def test_it_writes_a_png(tmp_path: Path) -> None:
 
 def test_one_point_is_a_picture_too(tmp_path: Path) -> None:
     curves = {"majority": [{"n": 1, "accuracy": 0.5, "ci95": [0.5, 0.5]}]}
-    plot_curves({"problems": 1, "curves": curves}, tmp_path / "one.png", "one candidate")
+    plot_curves({"problems": 1, "curves": curves}, tmp_path / "one.png", "costs $5, not $x^{")
     assert (tmp_path / "one.png").stat().st_size > 1000
 
 

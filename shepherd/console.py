@@ -61,6 +61,13 @@ def user_errors() -> Iterator[None]:
         yield
     except ShepherdError as error:
         raise _UserError(str(error)) from error
+    except Exception as error:
+        from shepherd.files import is_disk_full, write_error
+
+        if not is_disk_full(error):
+            raise
+        where = getattr(error, "filename", None) or "writing"
+        raise _UserError(str(write_error(where, error))) from error
 
 
 def run_options(command: F) -> F:

@@ -29,31 +29,49 @@ SCHEMA_VERSION = 1
 STDIN = "-"
 
 # Libraries that write through their own code report a full disk as text, not as an OSError.
-_DISK_FULL = re.compile(r"No space left on device|Disk quota exceeded|PytorchStreamWriter failed writing")
-_WRITE_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS})
+_SAYS_FULL = re.compile(r"No space left on device|Disk quota exceeded|PytorchStreamWriter failed writing")
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_REFUSED = _FULL | {errno.EIO, errno.EROFS}
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Was there no room left to write, whoever says so?
+
+    Example:
+        >>> is_disk_full(OSError(28, "No space left on device")), is_disk_full(KeyError("a bug"))
+        (True, False)
+    """
+    if isinstance(error, OSError):
+        return error.errno in _FULL
+    return isinstance(error, Exception) and _SAYS_FULL.search(str(error)) is not None
 
 
 def write_error(path: str | os.PathLike[str], error: BaseException) -> ShepherdError | None:
-    """Say in one line why ``path`` could not be written; None if ``error`` is something else.
+    """Say in one line why ``path`` could not be written; None if ``error`` is about something else.
 
     Example:
         >>> print(write_error("pool.jsonl", OSError(28, "No space left on device")))
         pool.jsonl: No space left on device; nothing finished was lost, free some space and run again
         >>> write_error("pool.jsonl", KeyError("a bug"))
     """
-    if isinstance(error, OSError) and error.errno is not None:
-        about_other_file = error.filename is not None and not str(error.filename).startswith(str(path))
-        if error.errno in _WRITE_ERRORS or not about_other_file:
-            remedy = "choose another place to write to"
-            if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
-                remedy = "nothing finished was lost, free some space and run again"
-            return ShepherdError(f"{path}: {os.strerror(error.errno)}; {remedy}")
+    what = "No space left on device"
+    if isinstance(error, OSError):
+        if error.errno is None or not _is_about(path, error):
+            return None
+        what = os.strerror(error.errno)
+    elif not is_disk_full(error):
         return None
-    if isinstance(error, Exception) and _DISK_FULL.search(str(error)):
-        return ShepherdError(
-            f"{path}: no space left to write; nothing finished was lost, free some space and run again"
-        )
-    return None
+    remedy = "nothing finished was lost, free some space and run again"
+    return ShepherdError(
+        f"{path}: {what}; {remedy if is_disk_full(error) else 'choose another place to write to'}"
+    )
+
+
+def _is_about(path: str | os.PathLike[str], error: OSError) -> bool:
+    """Is it this file, one that it is made from, or a folder above it that could not be written?"""
+    if error.filename is None:  # a write to an open file does not say which
+        return error.errno in _REFUSED
+    return str(error.filename).startswith(str(path)) or str(path).startswith(str(error.filename))
 
 
 def _sync_directory(folder: Path) -> None:

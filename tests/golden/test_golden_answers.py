@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from shepherd.answers import AnswerStyle, extract
+from shepherd.answers import extract
 
 CASES = json.loads(Path(__file__).with_name("answers.json").read_text("utf-8"))
 

@@ -159,12 +159,20 @@ def _unescape(inside: str) -> str:
         return inside
 
 
+_UNKNOWN = re.compile(r"\s*\$?[A-Za-z]\s*=")
+
+
+def _first_number_unless_unknown(text: str) -> Fraction | None:
+    """The first number of a line; ``x = 12`` states an equation in an unknown and not the answer."""
+    return None if _UNKNOWN.match(text) else first_number(text)
+
+
 _READERS: dict[str, _Reader] = {
     "gsm8k": _marker(_GSM8K, "last"),
     "boxed": _read_boxed,
     "shepherd": _marker(_SHEPHERD, "last"),
     "openai": _marker(_OPENAI, "last"),
-    "subq": _marker(_FINAL, "first", first_number),
+    "subq": _marker(_FINAL, "first", _first_number_unless_unknown),
     "zeroeval": _json_value(first_number),
 }
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import click
 
-from generation.config import POOL_FORMATS, DemoConfig, GenerateConfig, ProblemsConfig, RerankConfig
+from generation.config import POOL_FORMATS, DemoConfig, GenerateConfig, RerankConfig, SamplerConfig
 from shepherd import console
 from shepherd.assets import asset, resolve_model
 from shepherd.config import dump_yaml, load_config
@@ -31,25 +32,20 @@ def generate(options: RunOptions, n: int | None, model: str | None, problems: st
     Finished problems are appended to pool.jsonl in the run directory; --resume goes on where it ends and
     gives the same bytes.
     """
-    opened = _open(
-        "generate",
-        GenerateConfig,
-        options,
-        {"n": n, "model": model, "problems.source": problems},
-        lambda config: [*_model_files(config.model), *_problem_files(config.problems)],
-    )
-    if opened is None:
+    named = {"n": n, "model": model, "problems.source": problems}
+    asked = _read_options("generate", GenerateConfig, options, named)
+    if asked is None:
         return
-    run, config = opened
     from generation.generate import POOL, load_problems, sample_pool, summary
 
+    found = load_problems(asked.config.problems)
+    run = asked.run or _create("generate", asked.config, options.out, _sampling_files(asked.config))
     path = run.path / POOL
-    pools = sample_pool(config, config.n, load_problems(config.problems), path)
+    pools = sample_pool(asked.config, asked.config.n, found, path)
     if not run.is_done:
         run.finish()
-    found = {"pool": str(path), **summary(pools)}
     if options.as_json:
-        console.print_json(found)
+        console.print_json({"pool": str(path), **summary(pools)})
     else:
         counts = ", ".join(f"{value:,} {name.replace('_', ' ')}" for name, value in summary(pools).items())
         console.stdout().print(f"{counts}\n{path}")
@@ -86,27 +82,23 @@ def rerank(
     """
     if sum([scores is not None, verifier is not None, no_verifier]) > 1:
         raise ShepherdError("--scores, --verifier and --no-verifier exclude each other; give one of them")
-    given: dict[str, object] = {"n": n, "model": model, "problems.source": problems, "pool.file": pool}
-    given |= {"pool.format": pool_format, "scores": scores, "verifier": verifier}
-    opened = _open(
-        "rerank",
-        RerankConfig,
-        options,
-        given,
-        _rerank_inputs,
-        ("verifier=null",) if no_verifier else (),
-    )
-    if opened is None:
+    named: dict[str, object] = {"n": n, "model": model, "problems.source": problems, "pool.file": pool}
+    named |= {"pool.format": pool_format, "scores": scores, "verifier": verifier}
+    more = ("verifier=null",) if no_verifier else ()
+    asked = _read_options("rerank", RerankConfig, options, named, more)
+    if asked is None:
         return
-    run, config = opened
     from generation.report_table import print_report, sentence
-    from generation.rerank import CURVES, read_results, title_of
+    from generation.rerank import CURVES, read_given, read_results, title_of
     from generation.rerank import rerank as measure
 
-    if run.is_done:
+    run, config = asked.run, asked.config
+    if run is not None and run.is_done:
         result = read_results(run.path)
     else:
-        result = measure(config, run.path, run.log)
+        given = read_given(config)
+        run = run or _create("rerank", config, options.out, _rerank_files(config))
+        result = measure(config, run.path, run.log, given)
         run.finish()
     if options.as_json:
         console.print_json(result)
@@ -119,85 +111,92 @@ def rerank(
 @run_options
 def demo(options: RunOptions) -> None:
     """Run the whole pipeline on the embedded world: train, sample, score, rerank, in a few minutes."""
-    opened = _open("demo", DemoConfig, options, {}, _demo_inputs)
-    if opened is None:
+    asked = _read_options("demo", DemoConfig, options, {})
+    if asked is None:
         return
-    run, config = opened
     from generation.demo import demo as show
 
-    result = show(config, run, quiet=options.as_json)
+    run = asked.run or _create("demo", asked.config, options.out, _demo_files(asked.config))
+    result = show(asked.config, run, quiet=options.as_json)
     if not run.is_done:
         run.finish()
     if options.as_json:
         console.print_json(result)
 
 
-def _open(
+@dataclass(frozen=True, slots=True)
+class _Asked(Generic[C]):
+    """What a command is to do: the config, and the run that it goes on with, if any."""
+
+    config: C
+    run: Run | None
+
+
+def _read_options(
     command: str,
     model: type[C],
     options: RunOptions,
-    given: Mapping[str, object],
-    inputs: Callable[[C], Sequence[Path]],
+    named: Mapping[str, object],
     more: Sequence[str] = (),
-) -> tuple[Run, C] | None:
-    """Make or reopen the run of a command; None after a dry run, which prints the resolved config.
+) -> _Asked[C] | None:
+    """Resolve the config of a command, or open the run to go on with; None after a dry run.
 
     Args:
         command: Its name, which is also the name of its config folder.
         model: Schema of its config.
         options: What every command is given.
-        given: Config keys that have an option of their own, None where it was not given.
-        inputs: Files the run depends on.
+        named: Config keys that have an option of their own, None where it was not given.
         more: Further overrides.
     """
-    named = [(key, value) for key, value in (*given.items(), ("seed", options.seed)) if value is not None]
-    overrides = [*options.overrides, *(f"{key}={json.dumps(value)}" for key, value in named), *more]
+    set_keys = [(key, value) for key, value in (*named.items(), ("seed", options.seed)) if value is not None]
+    overrides = [*options.overrides, *(f"{key}={json.dumps(value)}" for key, value in set_keys), *more]
     if options.resume is not None:
         if overrides or options.config != "embedded" or options.dry_run:
             raise ShepherdError(
                 f"--resume {options.resume}: a resumed run keeps its config; drop the options that change it"
             )
-        return Run.resume(options.resume, command, model)
+        run, config = Run.resume(options.resume, command, model)
+        return _Asked(config, run)
     config = load_config(model, command, options.config, overrides)
-    if options.dry_run:
-        if options.as_json:
-            console.print_json(config.model_dump(mode="json"))
-        else:
-            click.echo(dump_yaml(config), nl=False)
-        return None
-    files = inputs(config)
+    if not options.dry_run:
+        return _Asked(config, None)
+    if options.as_json:
+        console.print_json(config.model_dump(mode="json"))
+    else:
+        click.echo(dump_yaml(config), nl=False)
+    return None
+
+
+def _create(
+    command: str, config: GenerateConfig | RerankConfig | DemoConfig, out: Path | None, files: Sequence[Path]
+) -> Run:
+    """Make the run directory, with the hashes of the files it depends on and the runs they come from."""
+    parents = {at: None for file in files for at in file.parents if (at / "manifest.json").is_file()}
     seeds = {"seed": config.seed, "problems": config.problems.seed}
-    run = Run.create(command, config, options.out, seeds, files, _parents(files))
+    run = Run.create(command, config, out, seeds, files, list(parents))
     click.echo(f"run: {run.path}", err=True)
-    return run, config
+    return run
 
 
-def _rerank_inputs(config: RerankConfig) -> list[Path]:
-    """Files a reranking depends on: the model's where it samples, the verifier's where it scores."""
+def _sampling_files(config: SamplerConfig) -> list[Path]:
+    source = config.problems.source
+    return [*_model_files(config.model), *([] if source == "embedded" else [Path(source)])]
+
+
+def _rerank_files(config: RerankConfig) -> list[Path]:
+    """The model's files where it samples, the verifier's where it scores."""
     pool = str(asset("pool")) if config.pool.file == "embedded" else config.pool.file
-    files = [Path(each) for each in (pool, config.scores) if each is not None]
-    if config.pool.file is None:
-        files += [*_model_files(config.model), *_problem_files(config.problems)]
-    if config.scores is None and config.verifier is not None:
+    files = _sampling_files(config) if pool is None else [Path(pool)]
+    if config.scores is not None:
+        files.append(Path(config.scores))
+    elif config.verifier is not None:
         files += _verifier_files(config.verifier)
     return [*files, *(file for each in config.controls.values() for file in _verifier_files(each))]
 
 
-def _demo_inputs(config: DemoConfig) -> list[Path]:
-    """Files the demo depends on."""
+def _demo_files(config: DemoConfig) -> list[Path]:
     models = [file for each in (config.weak, config.strong) for file in _model_files(each.model)]
-    return [*models, *_verifier_files(config.verifier), *_problem_files(config.problems)]
-
-
-def _problem_files(problems: ProblemsConfig) -> list[Path]:
-    return [] if problems.source == "embedded" else [Path(problems.source)]
-
-
-def _verifier_files(name: str) -> list[Path]:
-    """What names a verifier's adapter, tokenizer and base by their hashes."""
-    folder = asset("verifier") if name == "embedded" else Path(name)
-    found = [each / "verifier.json" for each in (folder, folder / "verifier")]
-    return [each for each in found if each.is_file()]
+    return [*models, *_verifier_files(config.verifier)]
 
 
 def _model_files(name: str) -> list[Path]:
@@ -206,9 +205,10 @@ def _model_files(name: str) -> list[Path]:
     return [each for pattern in ("*.safetensors", "*.json") for each in sorted(folder.glob(pattern))]
 
 
-def _parents(files: Sequence[Path]) -> list[Path]:
-    """Run directories that inputs come from."""
-    found = {
-        folder: None for file in files for folder in file.parents if (folder / "manifest.json").is_file()
-    }
-    return list(found)
+def _verifier_files(name: str) -> list[Path]:
+    """``verifier.json``, which names adapter, tokenizer and base by their hashes."""
+    folder = asset("verifier") if name == "embedded" else Path(name)
+    for place in (folder, folder / "verifier"):
+        if (place / "verifier.json").is_file():
+            return [place / "verifier.json"]
+    raise ShepherdError(f"{folder}: no verifier.json; give a verifier folder or a run of shepherd train-prm")

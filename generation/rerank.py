@@ -6,6 +6,7 @@ pool.jsonl -> scores.jsonl -> results.json, curves.png
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,9 @@ from generation import foreign
 from generation.config import RerankConfig
 from generation.generate import POOL, load_problems, sample_pool
 from shepherd.assets import asset
+from shepherd.errors import ShepherdError
 from shepherd.files import read_finished, read_json, write_json
-from shepherd.records import ProblemPool, ScoreLine, read_scores, write_pool, write_scores
+from shepherd.records import Problem, ProblemPool, ScoreLine, read_scores, write_pool, write_scores
 
 RESULTS, CURVES, SCORES = "results.json", "curves.png", "scores.jsonl"
 SAMPLED_N = 16
@@ -30,19 +32,50 @@ Log = Callable[[str], None]
 StepScores = list[list[list[float]]]
 
 
-def rerank(config: RerankConfig, folder: Path, log: Log) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What is read before anything is done, so that a broken line costs no run.
+
+    Attributes:
+        problems: To be answered, where candidates are sampled.
+        pool: Candidates made before.
+        scores: Their scores made before.
+    """
+
+    problems: list[Problem] | None
+    pool: foreign.ReadPool | None
+    scores: list[ScoreLine] | None
+
+
+def read_given(config: RerankConfig) -> Given:
+    """Read the problems or the pool, and the scores, that a config names."""
+    if config.pool.file is None:
+        if config.scores is not None:
+            raise ShepherdError(
+                f"--scores {config.scores}: scores of which candidates? give their pool with --pool"
+            )
+        return Given(load_problems(config.problems), None, None)
+    file = str(asset("pool")) if config.pool.file == "embedded" else config.pool.file
+    pool = foreign.read(file, config.pool.format, limit=config.problems.limit, n=config.n)
+    return Given(None, pool, None if config.scores is None else read_scores(config.scores, pool.pools))
+
+
+def rerank(config: RerankConfig, folder: Path, log: Log, given: Given | None = None) -> dict[str, Any]:
     """Measure every rule on the candidates a config names.
 
     Args:
         config: What to measure.
         folder: Where pool, scores, ``results.json`` and the picture go; what is finished there stays.
         log: Told what was done, a line at a time.
+        given: What `read_given` read; read here if it is None.
 
     Returns:
         The report as ``results.json`` has it.
     """
-    pools, flags = _candidates(config, folder, log)
-    scores = _scores(config, pools, folder, log)
+    given = given or read_given(config)
+    flags = None if given.pool is None else given.pool.flags
+    pools = _candidates(config, given, folder, log)
+    scores = _scores(config, given, pools, folder, log)
     controls = {
         name: score_pool(pools, verifier, folder / f"scores.{name}.jsonl", config.batch_tokens, log)
         for name, verifier in config.controls.items()
@@ -84,31 +117,27 @@ def _n(config: RerankConfig) -> int | None:
     return SAMPLED_N if config.n is None and config.pool.file is None else config.n
 
 
-def _candidates(
-    config: RerankConfig, folder: Path, log: Log
-) -> tuple[list[ProblemPool], list[tuple[bool, ...]] | None]:
-    """Read the pool that is given, or sample one; either way it is in the folder afterwards."""
+def _candidates(config: RerankConfig, given: Given, folder: Path, log: Log) -> list[ProblemPool]:
+    """The pool that is given, or a sampled one; either way it is in the folder afterwards."""
     path = folder / POOL
-    if config.pool.file is None:
-        problems = load_problems(config.problems)
-        pools = sample_pool(config, _n(config) or SAMPLED_N, problems, path)
+    if given.pool is None:
+        pools = sample_pool(config, _n(config) or SAMPLED_N, given.problems or [], path)
         log(f"{len(pools)} problems answered by {config.model}: {path}")
-        return pools, None
-    file = str(asset("pool")) if config.pool.file == "embedded" else config.pool.file
-    read = foreign.read(file, config.pool.format, limit=config.problems.limit, n=config.n)
+        return pools
     if not path.exists():
-        write_pool(path, read.pools)
-    log(f"{len(read.pools)} problems read from {config.pool.file}")
-    return read.pools, read.flags
+        write_pool(path, given.pool.pools)
+    log(f"{len(given.pool.pools)} problems read from {config.pool.file}")
+    return given.pool.pools
 
 
-def _scores(config: RerankConfig, pools: Sequence[ProblemPool], folder: Path, log: Log) -> StepScores | None:
+def _scores(
+    config: RerankConfig, given: Given, pools: Sequence[ProblemPool], folder: Path, log: Log
+) -> StepScores | None:
     """Step scores from the file that is given, from the verifier, or none."""
-    if config.scores is not None:
-        lines = read_scores(config.scores, pools)
+    if given.scores is not None:
         if not (folder / SCORES).exists():
-            write_scores(folder / SCORES, lines)
-        return [_lists(line) for line in lines]
+            write_scores(folder / SCORES, given.scores)
+        return [_lists(line) for line in given.scores]
     if config.verifier is None:
         return None
     return score_pool(pools, config.verifier, folder / SCORES, config.batch_tokens, log)

@@ -62,7 +62,7 @@ def user_errors() -> Iterator[None]:
     except ShepherdError as error:
         raise _UserError(str(error)) from error
     except Exception as error:
-        from shepherd.files import is_disk_full, write_error
+        from shepherd.atomic import is_disk_full, write_error
 
         if not is_disk_full(error):
             raise

@@ -7,6 +7,7 @@ optimizer, random state, place in the plan, early-stopping state.
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from dataclasses import asdict, dataclass
@@ -62,16 +63,19 @@ def save(folder: Path, checkpoint: Checkpoint, keep: int) -> None:
         shutil.rmtree(path)
     folder.mkdir(parents=True, exist_ok=True)
     with atomic_directory(path) as aside:
+        # Into memory first: torch.save tells of a full disk in words that nobody recognises.
+        buffer = io.BytesIO()
+        torch.save(
+            {
+                "adapter": checkpoint.adapter,
+                "best_adapter": checkpoint.best_adapter,
+                "optimizer": checkpoint.optimizer,
+                "rng": checkpoint.rng,
+            },
+            buffer,
+        )
         with atomic_write(aside / "state.pt", "wb") as handle:
-            torch.save(
-                {
-                    "adapter": checkpoint.adapter,
-                    "best_adapter": checkpoint.best_adapter,
-                    "optimizer": checkpoint.optimizer,
-                    "rng": checkpoint.rng,
-                },
-                handle,
-            )
+            handle.write(buffer.getbuffer())
         with atomic_write(aside / "progress.json") as handle:
             json.dump({"plan": checkpoint.plan, **asdict(checkpoint.progress)}, handle)
         with atomic_write(aside / _MARK) as handle:

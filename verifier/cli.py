@@ -226,7 +226,10 @@ def _show_training(run: Run, as_json: bool) -> None:
         *_notes(counts),
         f"verifier {result['verifier_id']}: {result['folder']}",
     ]
-    table("held-out step metrics", ("metric", "verifier", "position alone"), rows, "\n".join(notes))
+    if rows:
+        table("held-out step metrics", ("metric", "verifier", "position alone"), rows)
+    for note in notes:
+        click.echo(note)
 
 
 def _notes(counts: dict[str, Any]) -> list[str]:

@@ -20,7 +20,7 @@ setup: $(READY)  ## make .venv with the pinned versions
 
 # torch first: resolved alone, its CPU build is taken where the index has one.
 $(READY): pyproject.toml constraints.txt
-	$(call stage,set-up: pinned versions into $(VENV))
+	$(call stage,set-up: pinned versions into $(VENV); 2 GB on disk and some minutes)
 	@test -x $(BIN)/python || "$(PYTHON)" -m venv $(VENV)
 	@"$(BIN)/python" -c 'import sys; sys.exit(sys.version_info < (3, 11) and "python 3.11 or newer is needed")'
 	@$(PIP) install --quiet torch==2.13.0 hatchling -c constraints.txt

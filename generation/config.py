@@ -44,11 +44,12 @@ class PromptConfig(Config):
     """How a question becomes a prompt.
 
     Attributes:
-        template: ``{question}`` stands for the question; the default is Math-Shepherd's layout.
+        template: ``{question}`` stands for the question. No blank ends it: in most vocabularies the blank
+            before "Step" is part of that token; a prompt that ends in one is text the model never saw.
         chat: put the filled template into the tokenizer's chat template, as one user turn.
     """
 
-    template: str = "{question} "
+    template: str = "{question}"
     chat: bool = False
 
     @field_validator("template")

@@ -1,7 +1,7 @@
 """The kinds of event. Each takes a story and tells one thing that happens in it, with its steps.
 
 Many come in pairs that read alike and compute differently ("gives away a third" and "keeps a third", "Ben
-has 5 more than Mia" and "Mia has 5 more than Ben"); ``TWINS`` names the second of each pair. A generator
+has 5 more than Mia" and "That is 5 more than Ben has"); ``TWINS`` names the second of each pair. A generator
 that saw few of them in training reads them as the first: an error that all its samples share, which voting
 cannot mend.
 
@@ -27,7 +27,7 @@ def _change(story: Story, quantity: Quantity) -> None:
 
 def gain(story: Story) -> None:
     """The hero gets more: v + a."""
-    more, hero = story.number(3, 40), story.hero
+    more, hero = story.count(2, 20 * story.scale), story.hero
     verb = story.rng.choice(("buys", "finds", "gets"))
     story.tell(f"{hero.name} {verb} {more.value} more {story.things}.")
     _change(story, story.amount + more)
@@ -35,14 +35,14 @@ def gain(story: Story) -> None:
 
 def loss(story: Story) -> None:
     """The hero loses some: v - a."""
-    less, hero = story.number(2, min(40, int(story.amount.value) - 2)), story.hero
+    less, hero = story.count(2, min(20 * story.scale, int(story.amount.value) - 2)), story.hero
     verb = story.rng.choice(("loses", "gives away", "sells"))
     story.tell(f"{hero.name} {verb} {less.value} {story.things}.")
     _change(story, story.amount - less)
 
 
 def _groups(story: Story) -> tuple[Quantity, Quantity]:
-    return story.number(2, 9), story.number(2, 12)
+    return story.number(2, 6), story.count(2, 9 * story.scale)
 
 
 def groups_gained(story: Story) -> None:
@@ -71,7 +71,9 @@ def groups_lost(story: Story) -> None:
 
 def dozens_gained(story: Story) -> None:
     """The hero gets a dozens: v + a * 12."""
-    count, hero, things = story.number(2, 6), story.hero, story.things
+    if story.scale > 1:
+        raise Unsuitable
+    count, hero, things = story.number(2, 4), story.hero, story.things
     story.tell(
         f"{hero.name} buys {count.value} dozen {things}.",
         f"{hero.name} gets {count.value} dozen more {things}.",
@@ -80,7 +82,7 @@ def dozens_gained(story: Story) -> None:
     _change(story, story.amount + bought)
 
 
-def _times(story: Story, low: int = 2, high: int = 5) -> tuple[Quantity, str]:
+def _times(story: Story, low: int = 2, high: int = 4) -> tuple[Quantity, str]:
     """A factor and its words; "twice" and "3 times" mean the constants 2 and 3."""
     factor = story.rng.randint(low, high)
     return constant(factor), "twice" if factor == 2 else f"{factor} times"
@@ -109,7 +111,7 @@ def _per_day(story: Story, days: Quantity, each: Quantity) -> None:
 
 def daily(story: Story) -> None:
     """The hero gets a every day for b days: v + b * a."""
-    each, days = story.number(2, 12), story.number(3, 12)
+    each, days = story.count(2, 9 * story.scale), story.number(3, 9)
     story.tell(
         f"{story.hero.name} gets {each.value} {story.things} every day for {days.value} days.",
         f"For {days.value} days {story.hero.name} makes {each.value} {story.things} every day.",
@@ -119,7 +121,7 @@ def daily(story: Story) -> None:
 
 def every_other_day(story: Story) -> None:
     """The hero gets a every other day for b days: v + b / 2 * a."""
-    each, days = story.number(2, 12), story.state(2 * story.rng.randint(2, 8))
+    each, days = story.count(2, 9 * story.scale), story.state(2 * story.rng.randint(2, 6))
     story.tell(
         f"{story.hero.name} gets {each.value} {story.things} every other day for {days.value} days.",
         f"For {days.value} days {story.hero.name} makes {each.value} {story.things} every other day.",
@@ -130,7 +132,7 @@ def every_other_day(story: Story) -> None:
 
 def weekly(story: Story) -> None:
     """The hero gets a every day for b weeks: v + b * 7 * a."""
-    each, weeks = story.number(2, 9), story.number(2, 4)
+    each, weeks = story.count(2, 4 * story.scale), story.number(2, 3)
     story.tell(f"{story.hero.name} gets {each.value} {story.things} every day for {weeks.value} weeks.")
     days = story.work(weeks * constant(7), "The weeks have {} days.")
     _per_day(story, days, each)
@@ -140,7 +142,7 @@ _PARTS = {2: "half", 3: "a third", 4: "a quarter", 5: "a fifth"}
 
 
 def _part(story: Story) -> tuple[Quantity, str]:
-    fitting = divisors(story.amount.value, 2, 5)
+    fitting = divisors(story.amount.value / story.scale, 2, 5)
     if not fitting:
         raise Unsuitable
     part = story.rng.choice(fitting)
@@ -171,7 +173,7 @@ def part_kept(story: Story) -> None:
 
 
 def _share(story: Story) -> tuple[Quantity, int]:
-    fitting = [p for p in (10, 20, 25, 50) if story.amount.value * p % 100 == 0]
+    fitting = [p for p in (10, 20, 25, 50) if story.amount.value / story.scale * p % 100 == 0]
     if not fitting:
         raise Unsuitable
     share = story.rng.choice(fitting)
@@ -212,29 +214,29 @@ def _compare(story: Story, other: Person, quantity: Quantity) -> None:
 
 def more_than(story: Story) -> None:
     """The other has a more than the hero: v + a."""
-    other, more = _other(story), story.number(2, 30)
+    other, more = _other(story), story.count(2, 20 * story.scale)
     story.tell(f"{other.name} has {more.value} more {story.things} than {story.hero.name}.")
     _compare(story, other, story.amount + more)
 
 
 def fewer_than(story: Story) -> None:
     """The other has a fewer than the hero: v - a."""
-    other, less = _other(story), story.number(2, min(30, int(story.amount.value) - 2))
+    other, less = _other(story), story.count(2, min(20 * story.scale, int(story.amount.value) - 2))
     story.tell(f"{other.name} has {less.value} fewer {story.things} than {story.hero.name}.")
     _compare(story, other, story.amount - less)
 
 
 def hero_has_more(story: Story) -> None:
     """The hero has a more than the other, who has v - a."""
-    other, less = _other(story), story.number(2, min(30, int(story.amount.value) - 2))
-    story.tell(f"{story.hero.name} has {less.value} more {story.things} than {other.name}.")
+    other, less = _other(story), story.count(2, min(20 * story.scale, int(story.amount.value) - 2))
+    story.tell(f"That is {less.value} more {story.things} than {other.name} has.")
     _compare(story, other, story.amount - less)
 
 
 def hero_has_fewer(story: Story) -> None:
     """The hero has a fewer than the other, who has v + a."""
-    other, more = _other(story), story.number(2, 30)
-    story.tell(f"{story.hero.name} has {more.value} fewer {story.things} than {other.name}.")
+    other, more = _other(story), story.count(2, 20 * story.scale)
+    story.tell(f"That is {more.value} fewer {story.things} than {other.name} has.")
     _compare(story, other, story.amount + more)
 
 
@@ -253,7 +255,7 @@ def hero_has_times(story: Story) -> None:
         raise Unsuitable
     factor = story.rng.choice(fitting)
     words = "twice" if factor == 2 else f"{factor} times"
-    story.tell(f"{story.hero.name} has {words} as many {story.things} as {other.name}.")
+    story.tell(f"That is {words} as many {story.things} as {other.name} has.")
     _compare(story, other, story.amount / constant(factor))
 
 

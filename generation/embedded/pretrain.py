@@ -58,7 +58,9 @@ class Batch(NamedTuple):
     labels: torch.Tensor
 
 
-def pretrain(config: PretrainConfig, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+def pretrain(
+    config: PretrainConfig, tokenizer: PreTrainedTokenizerBase, folder: Path, start: Path | None = None
+) -> None:
     """Train one model and write it to ``folder`` (and ``folder/at-<share>`` for each kept share).
 
     Args:
@@ -67,7 +69,7 @@ def pretrain(config: PretrainConfig, tokenizer: PreTrainedTokenizerBase, folder:
         folder: receives the model and ``log.jsonl`` (step, rows, loss, seconds).
     """
     torch.manual_seed(config.seed)
-    model = _new_model(config, tokenizer)
+    model = _new_model(config, tokenizer) if start is None else _continued(start)
     optimizers = _optimizers(model, config)
     marks = sorted(config.save_shares)
     folder.mkdir(parents=True, exist_ok=True)
@@ -122,6 +124,12 @@ def _new_model(config: PretrainConfig, tokenizer: PreTrainedTokenizerBase) -> Ll
         pad_token_id=tokenizer.pad_token_id,
     )
     return LlamaForCausalLM(shape)
+
+
+def _continued(start: Path) -> LlamaForCausalLM:
+    """A saved model, in full precision."""
+    model: LlamaForCausalLM = LlamaForCausalLM.from_pretrained(start, dtype=torch.float32)
+    return model.train()
 
 
 def _optimizers(model: LlamaForCausalLM, config: PretrainConfig) -> list[torch.optim.Optimizer]:

@@ -50,7 +50,7 @@ def together(story: Story) -> Quantity:
 
 def needed(story: Story) -> Quantity:
     """The hero wants a: a - v."""
-    goal = story.number(int(story.amount.value) + 2, int(story.amount.value) + 40)
+    goal = story.count(int(story.amount.value) // story.scale + 2, int(story.amount.value) + 20 * story.scale)
     hero, things = story.hero, story.things
     story.tell(f"{hero.name} wants {goal.value} {things}. How many more does {hero.pronoun} need?")
     return story.work(goal - story.amount, f"{hero.name} needs {{}} more {things}.")
@@ -58,7 +58,7 @@ def needed(story: Story) -> Quantity:
 
 def sold(story: Story) -> Quantity:
     """The hero sells all for a dollars each: v * a."""
-    price, hero, things = story.number(2, 9), story.hero, story.things
+    price, hero, things = story.number(2, 5), story.hero, story.things
     story.tell(
         f"{hero.name} sells all {hero.possessive} {things} for ${price.value} each. "
         f"How many dollars does {hero.pronoun} get?"
@@ -68,9 +68,9 @@ def sold(story: Story) -> Quantity:
 
 def change(story: Story) -> Quantity:
     """The hero paid a dollars for each from b dollars: b - v * a."""
-    price, hero = story.number(2, 5), story.hero
+    price, hero = story.number(2, 4), story.hero
     cost = story.work(story.amount * price, "The price is {} dollars.")
-    paid = story.state((int(cost.value) // 50 + 1) * 50)
+    paid = story.state(story.scale * 10 * (int(cost.value) // (10 * story.scale) + story.rng.randint(1, 3)))
     story.tell(
         f"{hero.name} had paid ${price.value} for each of these {story.things} from ${paid.value}. "
         "How many dollars were left?"

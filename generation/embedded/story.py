@@ -51,6 +51,7 @@ class Story:
     quantities: list[Quantity] = field(default_factory=list)
     kinds: list[str] = field(default_factory=list)
     container: str = "boxes"
+    scale: int = 1
 
     @property
     def hero(self) -> Person:
@@ -69,6 +70,12 @@ class Story:
             raise Unsuitable
         return self.state(self.rng.randint(low, high))
 
+    def count(self, low: int, high: int) -> Quantity:
+        """Draw a number of things that the question will state, in the story's scale."""
+        if high // self.scale < low:
+            raise Unsuitable
+        return self.state(self.scale * self.rng.randint(low, high // self.scale))
+
     def state(self, value: int) -> Quantity:
         """A number that the question will state, chosen by the caller."""
         quantity = given(len(self.givens), value)
@@ -81,7 +88,7 @@ class Story:
 
     def work(self, quantity: Quantity, *wordings: str) -> Quantity:
         """Add a step that computes ``quantity``; ``{}`` in the wording stands for the equation."""
-        if quantity.value.denominator != 1 or not 0 < quantity.value <= LARGEST:
+        if quantity.value.denominator != 1 or not 1 < quantity.value <= LARGEST * self.scale:
             raise Unsuitable
         left, right = quantity.args
         equation = f"{left.value} {quantity.operation} {right.value} = {quantity.value}"
@@ -90,7 +97,8 @@ class Story:
         return quantity
 
 
-LARGEST = 500
+LARGEST = 100
+"""Of a story told in ones; told in tens, its amounts go to the hundreds."""
 
 
 def divisors(value: Fraction, low: int, high: int) -> list[int]:

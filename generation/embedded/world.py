@@ -88,9 +88,9 @@ def stream_problems(split: Split, seed: int, twin_share: float = 1.0) -> Iterato
 
 def _draw(rng: random.Random, name: str, twin_share: float) -> EmbeddedProblem:
     story = Story(rng, _people(rng), rng.choice(OBJECTS), container=rng.choice(CONTAINERS))
-    story.hero.amount = story.state(
-        rng.choice((rng.randint(4, 60), 10 * rng.randint(1, 10), 12 * rng.randint(1, 6)))
-    )
+    story.scale = 10 if rng.random() < 0.15 else 1
+    start = rng.choice((rng.randint(4, 50), 10 * rng.randint(1, 6), 12 * rng.randint(1, 4)))
+    story.hero.amount = story.state(story.scale * start)
     story.tell(f"{story.hero.name} has {story.amount.value} {story.things}.")
     compared = rng.random() < 0.5
     for _ in range(rng.choices((1, 2, 3), (3, 4, 2))[0]):
@@ -99,7 +99,7 @@ def _draw(rng: random.Random, name: str, twin_share: float) -> EmbeddedProblem:
             events.distract(story)
     if compared:
         _happen(story, events.COMPARISONS, twin_share)
-        if len(story.people) > 2 and rng.random() < 0.5:
+        if len(story.people) > 2 and rng.random() < 0.3:
             _happen(story, events.COMPARISONS, twin_share)
     answer = _end(story, questions.COMPARED if compared else questions.ALONE, twin_share)
     if not MIN_STEPS <= len(story.steps) <= MAX_STEPS:
@@ -121,7 +121,7 @@ def _happen(story: Story, kinds: dict[str, tuple[events.Event, float]], twin_sha
         raise Unsuitable
     kinds[kind][0](story)
     story.kinds.append(kind)
-    if story.amount.value > LARGEST:
+    if story.amount.value > LARGEST * story.scale:
         raise Unsuitable
 
 

@@ -1,4 +1,4 @@
-"""The exact step checker: hand-made solutions, mutations of right ones, and text that is no solution at all."""
+"""The exact step checker: hand-made solutions, mutations of right ones, and text that is no solution."""
 
 import json
 import random

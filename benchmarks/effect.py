@@ -1,0 +1,200 @@
+"""Does the verifier beat majority vote? Trains variants, reranks both generators, prints the tables.
+
+    .venv/bin/python benchmarks/effect.py            (about 2 hours on two cores; goes on where it broke off)
+    .venv/bin/python benchmarks/effect.py --tables   (only the tables, from benchmarks/results/effect.json)
+
+Needs the rows of ``make embedded-models`` under build/embedded. Variants: the shipped config (nf4) with three
+seeds, the same without quantization, and a control whose training labels are shuffled. Design and settings
+were fixed on the validation split; this measures the test split.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from shepherd.files import read_json, write_json
+
+RESULTS = Path(__file__).parent / "results" / "effect.json"
+VARIANTS: dict[str, tuple[str, ...]] = {
+    "seed0": ("seed=0",),
+    "seed1": ("seed=1",),
+    "seed2": ("seed=2",),
+    "lora": ("seed=0", "quantization=none"),
+    "shuffled": ("seed=0", "control=shuffled_labels"),
+}
+GENERATORS = ("weak", "strong")
+PROBLEMS = 500
+
+
+def train_variant(name: str, rows: Path, heldout: Path, work: Path) -> Path:
+    """Train one variant with the shipped config; its run directory is kept and resumed."""
+    from shepherd.config import load_config
+    from shepherd.runs import Run
+    from verifier.config import TrainPrmConfig
+    from verifier.training import train
+
+    folder = work / name
+    if (folder / "DONE").exists():
+        return folder
+    if folder.exists():
+        run, config = Run.resume(folder, "train-prm", TrainPrmConfig)
+    else:
+        overrides = (f"data={rows}", f"heldout={heldout}", *VARIANTS[name])
+        config = load_config(TrainPrmConfig, "train_prm", "embedded-full", overrides)
+        run = Run.create("train-prm", config, folder, {"seed": config.seed}, [rows, heldout])
+    started = time.monotonic()
+    result = train(config, run)
+    write_json(folder / "result.json", {**result.to_json(), "seconds": round(time.monotonic() - started)})
+    run.finish()
+    return folder
+
+
+def rerank_generator(
+    generator: str, verifier: Path, controls: dict[str, Path], folder: Path
+) -> dict[str, Any]:
+    """Rerank one generator's candidates for the test problems; returns the report."""
+    from generation.config import RerankConfig
+    from generation.rerank import read_results, rerank
+    from shepherd.config import load_config
+
+    pool = folder.parent / f"pool-{generator}.jsonl"
+    overrides = [f"model=embedded:{generator}", f"problems.limit={PROBLEMS}", f"verifier={verifier}", "n=16"]
+    overrides += [f"controls.{name}={path}" for name, path in controls.items()]
+    if pool.exists():
+        overrides.append(f"pool.file={pool}")
+    config = load_config(RerankConfig, "rerank", "embedded", overrides)
+    if not (folder / "results.json").exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        rerank(config, folder, lambda message: click.echo(message, err=True))
+    if not pool.exists():
+        (folder / "pool.jsonl").rename(pool)
+    return read_results(folder)
+
+
+def step_figures(generator: str, scores: Path, pool: Path, seed: int = 0) -> dict[str, Any]:
+    """Step metrics of scores on the candidates, labelled by the exact checker."""
+    from eval.steps import step_metrics
+    from generation.embedded.checker import Checker
+    from generation.embedded.world import generate_problems
+    from shepherd import steps as step_text
+    from shepherd.records import StepRow, read_pool, read_scores
+
+    problems = {drawn.problem.id: drawn for drawn in generate_problems("test", PROBLEMS, 0)}
+    pools = read_pool(pool)
+    rows, found = [], []
+    for line, scored in zip(pools, read_scores(scores, pools), strict=True):
+        drawn = problems[line.problem.id]
+        for candidate, values in zip(line.candidates, scored.step_scores, strict=True):
+            steps = step_text.split(candidate.text).steps
+            if steps:
+                labels = tuple(float(verdict.right) for verdict in Checker.of(drawn).check(steps))
+                rows.append(StepRow(drawn.problem.question, steps, labels, generator, drawn.problem.id))
+                found.append(values)
+    return step_metrics(rows, found, seed=seed).to_json()
+
+
+def measure(work: Path, rows: Path, heldout: Path) -> dict[str, Any]:
+    """Train, rerank and measure everything; returns what the tables are made of."""
+    import torch
+
+    trained = {name: train_variant(name, rows, heldout, work) for name in VARIANTS}
+    reports: dict[str, Any] = {}
+    for generator in GENERATORS:
+        for name in VARIANTS:
+            folder = work / f"rerank-{generator}-{name}"
+            report = rerank_generator(generator, trained[name], {}, folder)
+            report["steps"] = step_figures(
+                generator, folder / "scores.jsonl", work / f"pool-{generator}.jsonl"
+            )
+            reports[f"{generator}/{name}"] = report
+    return {
+        "date": datetime.now(UTC).date().isoformat(),
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}",
+        "training": {name: read_json(folder / "result.json") for name, folder in trained.items()},
+        "reports": reports,
+    }
+
+
+def tables(results: dict[str, Any]) -> str:
+    """The results as Markdown."""
+    lines = []
+    for generator in GENERATORS:
+        report = results["reports"][f"{generator}/seed0"]
+        lines += [
+            f"### {generator.capitalize()} generator, n = {report['n']}, {report['problems']} test problems",
+            "",
+            f"pass@1 {report['pass_at_1']:.3f}, pass@16 {report['pass_at_n']:.3f}",
+            "",
+            "| rule | accuracy (95% interval) | minus majority (95% paired interval) |",
+            "|---|---|---|",
+        ]
+        for rule, row in report["rules"].items():
+            paired = report["paired"].get(f"{rule}_minus_majority")
+            lines.append(f"| {rule} | {_value(row, 'accuracy')} | {_value(paired, 'difference')} |")
+        for name in VARIANTS:
+            other = results["reports"][f"{generator}/{name}"]
+            lines.append(
+                f"| min, {name} | {_value(other['rules']['min'], 'accuracy')} "
+                f"| {_value(other['paired']['min_minus_majority'], 'difference')} |"
+            )
+        lines += [
+            "",
+            "| variant | " + " | ".join(STEP_METRICS) + " |",
+            "|---" * (len(STEP_METRICS) + 1) + "|",
+        ]
+        for name in VARIANTS:
+            steps = results["reports"][f"{generator}/{name}"]["steps"]
+            lines.append(
+                f"| {name} | " + " | ".join(_metric(steps[metric]) for metric in STEP_METRICS) + " |"
+            )
+        lines.append("")
+    return "\n".join(lines)
+
+
+STEP_METRICS = (
+    "auc",
+    "auc_within_position",
+    "auc_within_question",
+    "ap_bad",
+    "balanced_accuracy",
+    "first_error_accuracy",
+)
+
+
+def _value(row: dict[str, Any] | None, key: str) -> str:
+    if row is None:
+        return ""
+    sign = "+" if key == "difference" else ""
+    low, high = row["ci95"]
+    return f"{row[key]:{sign}.3f} ({low:{sign}.3f} to {high:{sign}.3f})"
+
+
+def _metric(metric: dict[str, Any]) -> str:
+    value, baseline = metric["value"], metric.get("baseline")
+    text = "none" if value is None else f"{value:.3f}"
+    return text if baseline is None else f"{text} (position {baseline:.3f})"
+
+
+@click.command()
+@click.option("--tables", "only_tables", is_flag=True, help="Print the tables of the recorded results.")
+@click.option("--work", type=click.Path(path_type=Path), default=Path("build/effect"), show_default=True)
+@click.option("--data", type=click.Path(path_type=Path), default=Path("build/embedded"), show_default=True)
+def main(only_tables: bool, work: Path, data: Path) -> None:
+    """Measure the effect, or print what was measured."""
+    if not only_tables:
+        write_json(RESULTS, measure(work, data / "rows.jsonl", data / "heldout.jsonl"))
+    results = read_json(RESULTS)
+    click.echo(tables(results))
+    click.echo(json.dumps({"date": results["date"], "machine": results["machine"]}))
+
+
+if __name__ == "__main__":
+    main()

@@ -3,9 +3,8 @@
     .venv/bin/python benchmarks/effect.py            (about 2 hours on two cores; goes on where it broke off)
     .venv/bin/python benchmarks/effect.py --tables   (only the tables, from benchmarks/results/effect.json)
 
-Needs the rows of ``make embedded-models`` under build/embedded. Variants: the shipped config (nf4) with three
-seeds, the same without quantization, and a control whose training labels are shuffled. Design and settings
-were fixed on the validation split; this measures the test split.
+Variants: the shipped config (nf4) with three seeds, the same without quantization, and a control whose
+training labels are shuffled. Design and settings were fixed on the validation split; test is measured here.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ GENERATORS = ("weak", "strong")
 PROBLEMS = 500
 
 
-def train_variant(name: str, rows: Path, heldout: Path, work: Path) -> Path:
+def train_variant(name: str, work: Path) -> Path:
     """Train one variant with the shipped config; its run directory is kept and resumed."""
     from shepherd.config import load_config
     from shepherd.runs import Run
@@ -47,9 +46,8 @@ def train_variant(name: str, rows: Path, heldout: Path, work: Path) -> Path:
     if folder.exists():
         run, config = Run.resume(folder, "train-prm", TrainPrmConfig)
     else:
-        overrides = (f"data={rows}", f"heldout={heldout}", *VARIANTS[name])
-        config = load_config(TrainPrmConfig, "train_prm", "embedded-full", overrides)
-        run = Run.create("train-prm", config, folder, {"seed": config.seed}, [rows, heldout])
+        config = load_config(TrainPrmConfig, "train_prm", "embedded", VARIANTS[name])
+        run = Run.create("train-prm", config, folder, {"seed": config.seed})
     started = time.monotonic()
     result = train(config, run)
     write_json(folder / "result.json", {**result.to_json(), "seconds": round(time.monotonic() - started)})
@@ -101,11 +99,11 @@ def step_figures(generator: str, scores: Path, pool: Path, seed: int = 0) -> dic
     return step_metrics(rows, found, seed=seed).to_json()
 
 
-def measure(work: Path, rows: Path, heldout: Path) -> dict[str, Any]:
+def measure(work: Path) -> dict[str, Any]:
     """Train, rerank and measure everything; returns what the tables are made of."""
     import torch
 
-    trained = {name: train_variant(name, rows, heldout, work) for name in VARIANTS}
+    trained = {name: train_variant(name, work) for name in VARIANTS}
     reports: dict[str, Any] = {}
     for generator in GENERATORS:
         for name in VARIANTS:
@@ -186,11 +184,14 @@ def _metric(metric: dict[str, Any]) -> str:
 @click.command()
 @click.option("--tables", "only_tables", is_flag=True, help="Print the tables of the recorded results.")
 @click.option("--work", type=click.Path(path_type=Path), default=Path("build/effect"), show_default=True)
-@click.option("--data", type=click.Path(path_type=Path), default=Path("build/embedded"), show_default=True)
-def main(only_tables: bool, work: Path, data: Path) -> None:
+@click.option("--only", type=click.Choice(list(VARIANTS)), help="Train this variant and stop.")
+def main(only_tables: bool, work: Path, only: str | None) -> None:
     """Measure the effect, or print what was measured."""
+    if only is not None:
+        click.echo(train_variant(only, work))
+        return
     if not only_tables:
-        write_json(RESULTS, measure(work, data / "rows.jsonl", data / "heldout.jsonl"))
+        write_json(RESULTS, measure(work))
     results = read_json(RESULTS)
     click.echo(tables(results))
     click.echo(json.dumps({"date": results["date"], "machine": results["machine"]}))

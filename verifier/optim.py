@@ -15,7 +15,11 @@ _BETAS = (0.9, 0.999)
 
 
 def make_optimizer(config: TrainPrmConfig, parameters: Sequence[nn.Parameter]) -> Any:
-    """AdamW: torch's own, or one of bitsandbytes' with 8-bit or paged state."""
+    """AdamW (torch's own, or one of bitsandbytes' with 8-bit or paged state), or Muon.
+
+    Muon (Jordan 2024) takes orthogonalised momentum as the step of a matrix; an adapter is matrices only. Its
+    rate is scaled to the size of AdamW's steps (arXiv 2502.16982).
+    """
     import torch
 
     options: dict[str, Any] = {
@@ -25,6 +29,13 @@ def make_optimizer(config: TrainPrmConfig, parameters: Sequence[nn.Parameter]) -
     }
     if config.optimizer == "adamw_torch":
         return torch.optim.AdamW(parameters, fused=True, **options)
+    if config.optimizer == "muon":
+        return torch.optim.Muon(
+            parameters,
+            lr=config.learning_rate,
+            weight_decay=config.weight_decay,
+            adjust_lr_fn="match_rms_adamw",
+        )
     from bitsandbytes.optim import adamw
 
     kinds = {

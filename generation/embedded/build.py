@@ -14,8 +14,9 @@ bits.
 from __future__ import annotations
 
 import itertools
+import random
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,31 +26,32 @@ from generation.config import PromptConfig, SamplerConfig, SamplingConfig
 from generation.embedded.label import label_candidates
 from generation.embedded.pretrain import PretrainConfig, pretrain
 from generation.embedded.tokenizer import train_tokenizer
-from generation.embedded.world import Split, generate_problems, stream_problems
+from generation.embedded.world import EmbeddedProblem, generate_problems, stream_problems
 from shepherd import files
 from shepherd import steps as step_text
-from shepherd.records import StepRow, iter_pool
+from shepherd.config import load_config
+from shepherd.records import ProblemPool, StepRow, write_pool
+from shepherd.runs import Run
+from verifier.config import TrainPrmConfig
 
 WORK = Path("build/embedded")
 PACKAGED = Path("shepherd/assets/embedded")
 
 TOKENIZER_TEXTS, TOKENIZER_SEED = 20_000, 99
-MOMENTS = (0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
-BASE = PretrainConfig(layers=4, width=128, feed_forward=320, rows=250_000, seed=1, save_shares=MOMENTS)
+MOMENTS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+BASE = PretrainConfig(layers=4, width=128, feed_forward=320, rows=110_000, seed=1, save_shares=MOMENTS)
 WEAK = PretrainConfig(
-    layers=3, width=96, feed_forward=256, rows=120_000, seed=2, twin_share=0.06, save_shares=MOMENTS
+    layers=3, width=96, feed_forward=256, rows=90_000, seed=2, twin_share=0.02, save_shares=MOMENTS
 )
-STRONG_MOMENT = "at-0.5"
+STRONG = "base/at-0.8"
 """The moment of the base's training that is the strong generator, chosen on validation problems."""
 
-ROW_PROBLEMS, ROW_SEED = 8_000, 500
-HELDOUT_PROBLEMS, HELDOUT_SEED = 300, 501
-PACKAGED_PROBLEMS = 2_000
-POOL_PROBLEMS, POOL_SEED = 50, 502
+ROW_PROBLEMS, ROW_SEED = 5_000, 500
+POOL_PROBLEMS, POOL_N, POOL_SEED = 100, 16, 502
 
 
 class Source(NamedTuple):
-    """One generator's part in the candidates of every problem."""
+    """One generator's part in the candidates of every training problem."""
 
     model: str
     temperature: float
@@ -57,34 +59,37 @@ class Source(NamedTuple):
 
 
 SOURCES = (
-    Source("weak", 1.0, 6),
-    Source("weak/at-0.8", 1.0, 3),
-    Source("weak", 0.7, 2),
-    Source(f"base/{STRONG_MOMENT}", 1.0, 4),
-    Source("base/at-0.3", 1.0, 3),
+    Source("weak", 1.0, 8),
+    Source("weak/at-0.8", 1.0, 4),
+    Source("base/at-0.7", 1.0, 3),
+    Source("base/at-0.5", 1.0, 2),
 )
 """Several generators and moments, so that each question has right and wrong candidates of several minds."""
 
 
 def build(work: Path) -> None:
-    """Run every stage that has not run."""
+    """Run every stage that has not run, and put the results where they are packaged."""
     _stage(work / "tokenizer", _make_tokenizer)
     _stage(work / "weak", lambda folder: _train(WEAK, work, folder))
     _stage(work / "base", lambda folder: _train(BASE, work, folder))
-    _stage(work / "rows.jsonl", lambda file: _make_rows(work, file, "train", ROW_PROBLEMS, ROW_SEED))
-    _stage(
-        work / "heldout.jsonl",
-        lambda file: _make_rows(work, file, "validation", HELDOUT_PROBLEMS, HELDOUT_SEED),
-    )
+    _stage(work / "rows.jsonl.xz", lambda file: _make_rows(work, file))
+    _stage(work / "pool.jsonl.xz", lambda file: _make_pool(work, file))
+    for name, source in {"weak": "weak", "strong": STRONG, "base": "base"}.items():
+        _package(work / source, PACKAGED / name)
+    _package(work / "tokenizer", PACKAGED / "tokenizer")
+    for file in ("rows.jsonl.xz", "pool.jsonl.xz"):
+        shutil.copy(work / file, PACKAGED / file)
+    _stage(work / "verifier", _train_verifier)
+    _package(work / "verifier" / "verifier", PACKAGED / "verifier")
 
 
 def _stage(result: Path, make: Callable[[Path], None]) -> None:
-    """Make ``result`` unless it is there; a broken-off attempt leaves only its ``.part``."""
+    """Make ``result`` unless it is there; a broken-off attempt leaves only its ``part-``."""
     if result.exists():
         click.echo(f"{result}: there already", err=True)
         return
     click.echo(f"{result}: making it", err=True)
-    part = result.with_name(result.name + ".part")
+    part = result.with_name(f"part-{result.name}")
     result.parent.mkdir(parents=True, exist_ok=True)
     if part.is_dir():
         shutil.rmtree(part)
@@ -111,22 +116,46 @@ def _train(config: PretrainConfig, work: Path, folder: Path) -> None:
         tokenizer.save_pretrained(str(model))
 
 
-def _make_rows(work: Path, file: Path, split: Split, count: int, seed: int) -> None:
-    """Sample every source on the same problems and label each distinct solution, in order of problems."""
-    from generation.generate import sample_pool
-
-    problems = generate_problems(split, count, seed)
-    asked = [drawn.problem for drawn in problems]
-    pools = []
-    for source in SOURCES:
-        path = work / "candidates" / f"{split}-{source.model.replace('/', '-')}-{source.temperature:g}.jsonl"
-        sample_pool(sampler(work / source.model, source.temperature, seed), source.n, asked, path)
-        pools.append(iter_pool(path))
+def _make_rows(work: Path, file: Path) -> None:
+    """Sample every source on the same problems and label each distinct solution; rows in random order."""
+    problems = generate_problems("train", ROW_PROBLEMS, ROW_SEED)
+    pools = [_sample(work, source, problems, ROW_SEED) for source in SOURCES]
     rows: list[StepRow] = []
     for problem, *found in zip(problems, *pools, strict=True):
-        candidates = [candidate for pool in found for candidate in pool.candidates]
-        rows.extend(label_candidates(problem, candidates))
+        rows.extend(label_candidates(problem, [each for pool in found for each in pool.candidates]))
+    random.Random(ROW_SEED).shuffle(rows)
     files.write_jsonl(file, (row.to_json() for row in rows))
+
+
+def _make_pool(work: Path, file: Path) -> None:
+    """The weak generator's candidates for a few validation problems."""
+    problems = generate_problems("validation", POOL_PROBLEMS, POOL_SEED)
+    write_pool(file, _sample(work, Source("weak", 1.0, POOL_N), problems, POOL_SEED))
+
+
+def _sample(work: Path, source: Source, problems: Sequence[EmbeddedProblem], seed: int) -> list[ProblemPool]:
+    from generation.generate import sample_pool
+
+    name = f"{source.model.replace('/', '-')}-{source.temperature:g}-{seed}.jsonl"
+    asked = [drawn.problem for drawn in problems]
+    config = sampler(work / source.model, source.temperature, seed)
+    return sample_pool(config, source.n, asked, work / "candidates" / name)
+
+
+def _train_verifier(folder: Path) -> None:
+    """What `shepherd train-prm` does, with the shipped config and no other argument."""
+    from verifier.training import train
+
+    config = load_config(TrainPrmConfig, "train_prm", "embedded", ())
+    run = Run.create("train-prm", config, folder, {"seed": config.seed})
+    train(config, run)
+    run.finish()
+
+
+def _package(source: Path, target: Path) -> None:
+    """Copy a folder's own files (not the moments inside it)."""
+    shutil.rmtree(target, ignore_errors=True)
+    shutil.copytree(source, target, ignore=shutil.ignore_patterns("at-*"))
 
 
 def sampler(model: Path, temperature: float, seed: int) -> SamplerConfig:

@@ -196,7 +196,9 @@ def test_gradient_checkpointing_gives_the_same_gradients(tiny_base: Path, contra
     torch.testing.assert_close(_gradients(plain, contract), _gradients(saving, contract))
 
 
-@pytest.mark.parametrize("kind", ["adamw_torch", "adamw_8bit", "paged_adamw_8bit", "paged_adamw_32bit"])
+@pytest.mark.parametrize(
+    "kind", ["adamw_torch", "adamw_8bit", "paged_adamw_8bit", "paged_adamw_32bit", "muon"]
+)
 def test_each_optimizer_steps_and_its_state_can_be_put_back(kind: Any) -> None:
     """With tensors of 4,096 elements and more, which bitsandbytes really keeps in 8 bits."""
     config = TrainPrmConfig(optimizer=kind, learning_rate=0.01)

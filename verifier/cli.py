@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -13,11 +13,10 @@ from shepherd.console import RunOptions, run_options
 from shepherd.errors import ShepherdError
 
 if TYPE_CHECKING:
+    from shepherd.records import ProblemPool
     from shepherd.runs import Run
     from verifier.config import ScoreConfig, TrainPrmConfig
     from verifier.prepare import Prepared
-
-_RESULT = "results.json"
 
 
 @click.command("train-prm")
@@ -36,13 +35,14 @@ def train_prm(options: RunOptions, data: str | None) -> None:
     """
     from shepherd.config import load_config
     from shepherd.runs import Run
+    from verifier import show
     from verifier.config import TrainPrmConfig
 
     if options.resume is not None:
         _refuse_overrides(options, data)
         run, config = Run.resume(options.resume, "train-prm", TrainPrmConfig)
         if run.is_done:
-            _show_training(run, options.as_json)
+            show.show_training(run.path, options.as_json)
             return
     else:
         overrides = [*options.overrides, *_override("data", data), *_override("seed", options.seed)]
@@ -52,12 +52,12 @@ def train_prm(options: RunOptions, data: str | None) -> None:
 
     prepared = prepare(config)
     if options.dry_run:
-        _show_plan(config, prepared, options.as_json)
+        show.show_plan(config, prepared, options.as_json)
         return
     if options.resume is None:
         run = Run.create("train-prm", config, options.out, {"training": config.seed}, _inputs(config))
     _train(run, config, prepared)
-    _show_training(run, options.as_json)
+    show.show_training(run.path, options.as_json)
 
 
 @click.command("score")
@@ -75,16 +75,18 @@ def score(
     Scores go to scores.jsonl in the run directory: for each candidate one number in [0, 1] a step.
     """
     from shepherd.config import load_config
+    from shepherd.records import read_pool
     from shepherd.runs import Run
+    from verifier import show
     from verifier.config import ScoreConfig
 
     if options.resume is not None:
         _refuse_overrides(options, pool, verifier, question, solution)
         run, config = Run.resume(options.resume, "score", ScoreConfig)
         if run.is_done:
-            _show_scoring(run, options.as_json)
+            show.show_scoring(run.path, options.as_json)
             return
-        _score_pool(run, config, options.as_json)
+        _score_pool(run, config, read_pool(_pool_path(config)), options.as_json)
         return
     overrides = [*options.overrides, *_override("pool", pool), *_override("verifier", verifier)]
     config = load_config(ScoreConfig, "score", options.config, overrides)
@@ -104,28 +106,29 @@ def score(
         raise ShepherdError(f"{path}: no such pool; give a file of problems with candidates")
     inputs = [path, find(config.verifier) / "verifier.json"]
     seeds = {} if options.seed is None else {"scoring": options.seed}
+    pools = read_pool(path)  # before there is a run, so that a bad file leaves none
     run = Run.create("score", config, options.out, seeds, inputs)
-    _score_pool(run, config, options.as_json)
+    _score_pool(run, config, pools, options.as_json)
 
 
 def _train(run: Run, config: TrainPrmConfig, prepared: Prepared) -> None:
     from shepherd.files import write_json
+    from verifier import show
     from verifier.training import train
 
     result = train(config, run, prepared)
-    write_json(run.path / _RESULT, result.to_json())
+    write_json(run.path / show.RESULT, result.to_json())
     run.finish()
 
 
-def _score_pool(run: Run, config: ScoreConfig, as_json: bool) -> None:
+def _score_pool(run: Run, config: ScoreConfig, pools: list[ProblemPool], as_json: bool) -> None:
     import time
 
     from shepherd.files import write_json
-    from shepherd.records import read_pool
-    from verifier import load_verifier
+    from verifier import load_verifier, show
     from verifier.pools import score_pool
 
-    pools = read_pool(_pool_path(config))[: config.limit]
+    pools = pools[: config.limit]
     _set_threads(config.threads)
     verifier = load_verifier(config.verifier, device=config.device)
     run.describe(verifier=verifier.id)
@@ -135,16 +138,16 @@ def _score_pool(run: Run, config: ScoreConfig, as_json: bool) -> None:
     )
     run.metric(**found["scored_now"], seconds=round(time.monotonic() - started, 3))
     run.log(f"scored {found['problems']} problems: {found['scored_now']}")
-    write_json(run.path / _RESULT, found)
+    write_json(run.path / show.RESULT, found)
     run.finish()
-    _show_scoring(run, as_json)
+    show.show_scoring(run.path, as_json)
 
 
 def _score_one(config: ScoreConfig, question: str, solution: str, as_json: bool) -> None:
     from eval.scores import solution_scores
     from shepherd.console import print_json
     from shepherd.steps import split
-    from verifier import load_verifier
+    from verifier import load_verifier, show
 
     _set_threads(config.threads)
     verifier = load_verifier(config.verifier, device=config.device)
@@ -155,118 +158,7 @@ def _score_one(config: ScoreConfig, question: str, solution: str, as_json: bool)
         found = [{"text": step, "score": score} for step, score in zip(steps, scores, strict=True)]
         print_json({"question": question, "steps": found, "solution": whole, "verifier": verifier.id})
         return
-    _print_steps(steps, scores, whole)
-
-
-def _print_steps(steps: tuple[str, ...], scores: list[float], whole: dict[str, float]) -> None:
-    from rich.text import Text
-
-    from shepherd.console import clean, stdout
-
-    console = stdout()
-    for step, value in zip(steps, scores, strict=True):
-        line = Text(f"{value:.3f}", style=_colour(value))
-        line.append(f"  {clean(step)}", style="default")
-        console.print(line, soft_wrap=True)
-    if not steps:
-        console.print("no steps: such a solution scores 0", soft_wrap=True)
-    summary = "  ".join(f"{how} {value:.3f}" for how, value in whole.items())
-    console.print(Text(f"solution: {summary}", style="bold"), soft_wrap=True)
-
-
-def _colour(value: float) -> str:
-    """Red for a step that is likely wrong, green for one that is likely right."""
-    if value < 0.35:
-        return "bold red"
-    return "yellow" if value < 0.65 else "green"
-
-
-def _show_plan(config: TrainPrmConfig, prepared: Prepared, as_json: bool) -> None:
-    """What a dry run says: the resolved config, and how much work it is."""
-    from shepherd.config import dump_yaml
-    from shepherd.console import print_json, table
-    from verifier.model import count_parameters
-
-    trainable, total = count_parameters(config.base, config.lora)
-    found = {"trainable_parameters": trainable, "parameters": total, **prepared.counts()}
-    if as_json:
-        print_json({"config": config.model_dump(mode="json"), **found})
-        return
-    click.echo(dump_yaml(config))
-    rows = [
-        ("trainable parameters", f"{trainable:,} of {total:,}"),
-        ("rows", f"{found['train']['rows']:,} to train on, {found['heldout']['rows']:,} held out"),
-        ("labelled steps", f"{found['train']['labelled_steps']:,}"),
-        ("tokens", f"{found['tokens']:,} ({found['padding']:.1%} padding on top)"),
-        ("steps", f"{found['steps']:,} of {found['batches']:,} batches"),
-    ]
-    table("train-prm, a dry run", ("", "value"), rows)
-
-
-def _show_training(run: Run, as_json: bool) -> None:
-    from shepherd.console import print_json, table
-    from shepherd.files import read_json
-
-    result = read_json(run.path / _RESULT)
-    if as_json:
-        print_json({"run": str(run.path), **result})
-        return
-    metrics = result["metrics"]
-    rows = [
-        (name, _number(each["value"]), _number(each["baseline"]))
-        for name, each in metrics.items()
-        if isinstance(each, dict) and "value" in each
-    ]
-    if metrics:
-        rows.append(("loss", _number(metrics["loss"]), ""))
-    counts, train = result["counts"], result["counts"]["train"]
-    notes = [
-        f"{train['rows']:,} solutions, {train['labelled_steps']:,} labelled steps",
-        f"the adapter of optimizer step {result['best_step']:,} of {result['steps']:,}",
-        *_notes(counts),
-        f"verifier {result['verifier_id']}: {result['folder']}",
-    ]
-    if rows:
-        table("held-out step metrics", ("metric", "verifier", "position alone"), rows)
-    for note in notes:
-        click.echo(note)
-
-
-def _notes(counts: dict[str, Any]) -> list[str]:
-    """Lines on what was repaired, left out and cut; nothing where nothing was."""
-    read, train = counts["read"], counts["train"]
-    lines = []
-    if read["oddities"]:
-        lines.append("repaired or noted: " + ", ".join(f"{k} {v:,}" for k, v in read["oddities"].items()))
-    if read["skipped"]:
-        lines.append("left out: " + ", ".join(f"{k} {v:,}" for k, v in read["skipped"].items()))
-    if train["steps_cut"] or train["rows_too_long"]:
-        lines.append(
-            f"too long: {train['rows_cut']:,} solutions lost {train['steps_cut']:,} steps, "
-            f"{train['rows_too_long']:,} left out"
-        )
-    return lines
-
-
-def _show_scoring(run: Run, as_json: bool) -> None:
-    from shepherd.console import print_json, table
-    from shepherd.files import read_json
-
-    result = read_json(run.path / _RESULT)
-    path = run.path / "scores.jsonl"
-    if as_json:
-        print_json({"run": str(run.path), "scores": str(path), **result})
-        return
-    counts = result["scored_now"]
-    rows = [
-        ("problems", f"{result['problems']:,}"),
-        ("candidates", f"{result['candidates']:,}"),
-        ("steps", f"{counts['steps']:,}"),
-        ("mean step score", _number(result["mean_step_score"])),
-        ("solutions without steps (score 0)", f"{counts['solutions_without_steps']:,}"),
-        ("steps beyond the model's context (score 0)", f"{counts['steps_beyond_context']:,}"),
-    ]
-    table(f"scores by verifier {result['verifier']}", ("", "value"), rows, str(path))
+    show.show_steps(steps, scores, whole)
 
 
 def _print_config(config: ScoreConfig, as_json: bool) -> None:
@@ -310,7 +202,3 @@ def _refuse_overrides(options: RunOptions, *others: object) -> None:
         raise ShepherdError(
             f"--resume {options.resume}: a resumed run keeps its config; drop the other options"
         )
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"

@@ -58,7 +58,7 @@ class TrainPrmConfig(Config):
         max_length: tokens; longer solutions lose whole steps from their end.
         eval_fraction: part of the *questions* held out, when no `heldout` file is given.
         eval_every: optimizer steps between evaluations; null for one an epoch.
-        checkpoint_every: optimizer steps between checkpoints; null for those of `eval_every`.
+        checkpoint_every: optimizer steps between checkpoints; null for a tenth of the run.
     """
 
     base: str = "embedded:base"
@@ -86,7 +86,9 @@ class TrainPrmConfig(Config):
     accumulation: int = Field(1, ge=1)
     max_length: int = Field(512, ge=8)
 
-    optimizer: Literal["adamw_torch", "adamw_8bit", "paged_adamw_8bit", "paged_adamw_32bit"] = "adamw_torch"
+    optimizer: Literal["adamw_torch", "adamw_8bit", "paged_adamw_8bit", "paged_adamw_32bit", "muon"] = (
+        "adamw_torch"
+    )
     learning_rate: float = Field(1e-3, gt=0)
     weight_decay: float = Field(0.0, ge=0)
     warmup_ratio: float = Field(0.03, ge=0, lt=1)

@@ -41,9 +41,9 @@ class Description:
 
     @property
     def id(self) -> str:
-        """Short hash that names this verifier in scores files."""
-        text = json.dumps(asdict(self), sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:12]
+        """Short hash of all that decides a score; where the base lies does not."""
+        decides = {key: value for key, value in asdict(self).items() if key != "base"}
+        return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def save(path: Path, model: Any, tokenizer: Any, description: Mapping[str, Any], card: str) -> Description:

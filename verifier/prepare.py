@@ -52,6 +52,11 @@ class Prepared:
         return min(self.steps, max(1, round(self.steps / self.config.epochs)))
 
     @property
+    def checkpoint_every(self) -> int:
+        """Optimizer steps between checkpoints: as configured, else a tenth of the run."""
+        return self.config.checkpoint_every or -(-self.steps // 10)
+
+    @property
     def planned_tokens(self) -> int:
         """Tokens the whole run reads, padding not counted."""
         lengths = self.train.lengths

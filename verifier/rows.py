@@ -1,8 +1,4 @@
-r"""Training rows from files: the one parser of Math-Shepherd's format, TRL's stepwise format and step rows.
-
-Math-Shepherd has ``input`` with a tag ``ки`` after every step and ``label``, the same text with ``+`` or
-``-`` in each tag's place. Signs also stand inside steps, so they are never counted: tag by tag, the text of
-`input` must be found again in `label`, and what stands in the tag's place is the label.
+"""Training rows from files: Math-Shepherd's format, TRL's stepwise format and this project's step rows.
 
 What real rows do (the names are those of the counts), and the rule for each:
 
@@ -26,7 +22,6 @@ Broken JSON, a missing field and a field of the wrong kind are always errors. No
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -36,17 +31,15 @@ from shepherd.assets import PREFIX, asset
 from shepherd.errors import ShepherdError, at
 from shepherd.files import read_jsonl
 from shepherd.records import StepRow
-from shepherd.steps import TAG, has_tag, split
+from shepherd.steps import TAG, has_tag
+from verifier.math_shepherd import BadRowError, parse_math_shepherd
 
 OnBadRow = Literal["error", "skip"]
 
-_STEP_1 = re.compile(r"\bstep[ \t]*1[ \t]*:", re.IGNORECASE)
-_HEADER_INSIDE = re.compile(r"[\r\n][ \t]*step[ \t]*\d+[ \t]*:", re.IGNORECASE)
 _FIELDS = (
     "input and label (Math-Shepherd), prompt, completions and labels (TRL stepwise), "
     "or question, steps and labels"
 )
-_SIGN = re.compile(r"[+-]")
 # Rows that no rule can read are left out under either setting: nothing in them contradicts itself.
 _ALWAYS_SKIPPED = frozenset({"no_header", "no_labels"})
 
@@ -86,14 +79,6 @@ class Parsed(NamedTuple):
 
     row: StepRow
     oddities: tuple[str, ...]
-
-
-class BadRowError(Exception):
-    """A row whose labels cannot be trusted."""
-
-    def __init__(self, kind: str, reason: str) -> None:
-        super().__init__(reason)
-        self.kind, self.reason = kind, reason
 
 
 def read_rows(
@@ -154,130 +139,23 @@ def parse(data: Mapping[str, Any], where: str, line: int) -> Parsed:
         ShepherdError: when a field is missing or of the wrong kind.
     """
     if "input" in data or "label" in data:
-        return parse_math_shepherd(
-            _text(data, "input", where, line),
-            _text(data, "label", where, line),
-            source=str(data.get("task") or ""),
-        )
+        text, label = (_text(data, key, where, line) for key in ("input", "label"))
+        question, steps, labels, oddities = parse_math_shepherd(text, label)
+        return _checked(StepRow(question, steps, labels, source=str(data.get("task") or "")), oddities)
     if "prompt" in data or "completions" in data:
         return _parse_stepwise(data, where, line)
-    steps, labels = data.get("steps"), data.get("labels")
+    return _parse_step_row(data, where, line)
+
+
+def _parse_step_row(data: Mapping[str, Any], where: str, line: int) -> Parsed:
+    """A row of this project; other numbers of steps and labels are a bad row, not a broken file."""
+    missing = ", ".join(f'"{key}"' for key in ("question", "steps", "labels") if key not in data)
+    if missing:
+        raise at(where, line, f"no {missing} field; a row needs {_FIELDS}")
+    steps, labels = data["steps"], data["labels"]
     if isinstance(steps, list) and isinstance(labels, list) and len(steps) != len(labels):
         raise BadRowError("wrong_count", f"{len(steps)} steps but {len(labels)} labels")
-    if not {"question", "steps", "labels"} <= data.keys():
-        missing = ", ".join(f'"{key}"' for key in ("question", "steps", "labels") if key not in data)
-        raise at(
-            where,
-            line,
-            f"no {missing} field; a row needs {_FIELDS}",
-        )
     return _checked(StepRow.from_json(data, where, line), ())
-
-
-def parse_math_shepherd(text: str, label: str, source: str = "") -> Parsed:
-    r"""Read ``input`` and ``label`` of Math-Shepherd.
-
-    Example:
-        >>> row, _ = parse_math_shepherd("2 + 2? Step 1: 2 + 2 = 4 ки\nStep 2: So 5 ки",
-        ...     "2 + 2? Step 1: 2 + 2 = 4 +\nStep 2: So 5 -")
-        >>> row.question, row.steps, row.labels
-        ('2 + 2?', ('Step 1: 2 + 2 = 4', 'Step 2: So 5'), (1.0, 0.0))
-    """
-    tags = _align(text, label)
-    labelled = [tag for tag in tags if tag.label is not None]
-    if not labelled:
-        raise BadRowError("no_labels", "no step has a label" if tags else f"no step tag {TAG!r} in input")
-    start, oddities = _solution_start(text, labelled[0].position)
-    solution = text[start:]
-    question = text[:start].strip()
-    if TAG in question:
-        oddities.append("question_holds_tag")
-    labels: list[float | None] = []
-    end = start
-    for tag in tags:
-        if tag.position < start:
-            continue
-        if text[end : tag.position].strip():
-            labels.append(tag.label)
-            oddities += ["unlabelled_tags"] if tag.label is None else []
-        else:
-            oddities.append("empty_steps")
-        end = tag.position + len(TAG)
-    if not any(value is not None for value in labels):
-        raise BadRowError("no_labels", "no step after the question has a label")
-    steps = split(solution).steps
-    if len(steps) == len(labels) + 1:
-        labels.append(None)
-        oddities.append("untagged_steps")
-    oddities += ["untagged_steps"] * sum(len(_HEADER_INSIDE.findall(step)) for step in steps)
-    if len(_STEP_1.findall(solution)) > 1:
-        oddities.append("several_step_1")
-    if any(_SIGN.search(step) for step in steps):
-        oddities.append("signs_in_steps")
-    return _checked(StepRow(question=question, steps=steps, labels=tuple(labels), source=source), oddities)
-
-
-class _Tag(NamedTuple):
-    position: int
-    label: float | None
-
-
-def _align(text: str, label: str) -> list[_Tag]:
-    """Position of each tag in `text` and the label that stands for it; the text between must be the same."""
-    text, label = text.rstrip(), label.rstrip()
-    tags: list[_Tag] = []
-    here = there = 0
-    pieces = text.split(TAG)
-    for i, piece in enumerate(pieces):
-        if not label.startswith(piece, there):
-            rest = label[there:]
-            if piece.startswith(rest):
-                raise BadRowError("labels_end_early", _too_few(len(pieces) - 1, tags))
-            same = next(k for k, (a, b) in enumerate(zip(piece, rest, strict=False)) if a != b)
-            found, expected = rest[same : same + 12], piece[same : same + 12]
-            raise BadRowError(
-                "misaligned",
-                f"label differs from input at character {there + same + 1} (after {len(tags)} tags): "
-                f"found {found!r}, expected {expected!r}",
-            )
-        here, there = here + len(piece), there + len(piece)
-        if i == len(pieces) - 1:
-            break
-        sign = label[there : there + 1]
-        if sign in ("+", "-"):
-            tags.append(_Tag(here, 1.0 if sign == "+" else 0.0))
-            there += 1
-        elif label.startswith(TAG, there):
-            tags.append(_Tag(here, None))
-            there += len(TAG)
-        elif not sign:
-            raise BadRowError("labels_end_early", _too_few(len(pieces) - 1, tags))
-        else:
-            raise BadRowError("misaligned", f"tag {len(tags) + 1} has {sign!r} in label, expected + or -")
-        here += len(TAG)
-    if there < len(label):
-        raise BadRowError("misaligned", f"label goes on after input ends: {label[there : there + 12]!r}")
-    return tags
-
-
-def _too_few(expected: int, tags: list[_Tag]) -> str:
-    return f"{expected} tags but label ends after {len(tags)} of them"
-
-
-def _solution_start(text: str, first_label: int) -> tuple[int, list[str]]:
-    """Where the solution begins: at the last ``Step 1:`` before the first label."""
-    headers = list(_STEP_1.finditer(text))
-    if not headers:
-        raise BadRowError("no_header", 'no "Step 1:", so the end of the question is unknown')
-    before = [header for header in headers if header.start() < first_label]
-    # A label before every header stands for a tag of the question: then the first header opens the solution.
-    chosen = len(before) - 1 if before else 0
-    while chosen > 0 and not text[headers[chosen - 1].end() : headers[chosen].start()].strip():
-        chosen -= 1  # "Step 1: Step 1:" is one header, written twice
-    oddities = ["question_holds_header"] if chosen > 0 else []
-    if not headers[chosen].group().startswith("Step"):
-        oddities.append("lower_case_header")
-    return headers[chosen].start(), oddities
 
 
 def _parse_stepwise(data: Mapping[str, Any], where: str, line: int) -> Parsed:

@@ -129,7 +129,7 @@ class Trainer:
         """Run the steps that are left, evaluating and writing checkpoints on the way."""
         steps, progress = self.prepared.steps, self.progress
         eval_every = self.prepared.eval_every
-        checkpoint_every = self.config.checkpoint_every or eval_every
+        checkpoint_every = self.prepared.checkpoint_every
         seen, busy_s, logged_s = 0, 0.0, -_LOG_EVERY_S
         self.model.train()
         board = TensorBoard(self.run.path / "tensorboard" if self.config.tensorboard else None)
@@ -167,7 +167,7 @@ class Trainer:
             self._put(self.best_adapter)
         metrics = self._held_out_metrics() if prepared.heldout.rows else {}
         description = {
-            "base": config.base,
+            "base": _lasting_name(config.base),
             "base_fingerprint": models.base_fingerprint(self.reader),
             "quantization": config.quantization,
             "dtype": config.dtype,
@@ -271,9 +271,20 @@ class Trainer:
             parameter.copy_(adapter[name])
 
     def _check_reader(self) -> None:
+        longest = int(self.prepared.train.lengths.max())
+        if longest > self.reader.context:
+            raise ShepherdError(
+                f"max_length: the longest row has {longest} tokens, {self.config.base} reads at most "
+                f"{self.reader.context}; use --set max_length={self.reader.context}"
+            )
         batch = collate(self.prepared.train.rows[:1], self.prepared.pad_id)
         self.model.eval()
         self.reader.check(batch.ids.to(self.reader.device), batch.at.to(self.reader.device))
+
+
+def _lasting_name(base: str) -> str:
+    """A folder by its whole path, so that the verifier finds it from anywhere; a hub name as it is."""
+    return str(Path(base).resolve()) if Path(base).is_dir() else base
 
 
 def class_weights(rows: EncodedRows, weighting: str) -> tuple[float, float]:

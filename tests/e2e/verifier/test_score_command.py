@@ -65,6 +65,13 @@ def test_a_solution_comes_from_standard_input_and_goes_to_json(tiny_verifier: Pa
     assert empty["solution"]["min"] == 0
 
 
+def test_scores_are_coloured_where_the_terminal_can(tiny_verifier: Path) -> None:
+    arguments = ["--verifier", str(tiny_verifier), "--question", "How many?", "--solution", SOLUTION]
+    done = CliRunner().invoke(cli, ["score", *arguments], env={"FORCE_COLOR": "1", "TERM": "xterm"})
+    assert done.exit_code == 0, done.output
+    assert "\x1b[" in done.stdout
+
+
 def test_texts_cannot_steer_the_terminal(tiny_verifier: Path) -> None:
     done = _run(
         "--verifier", str(tiny_verifier), "--question", "q", "--solution", "red \x1b[31m \u202e text 5"
@@ -137,6 +144,7 @@ def test_bad_input_is_told_in_one_line(tiny: Any, tiny_verifier: Path, pool: Pat
     broken = tmp_path / "broken.jsonl"
     broken.write_text(pool.read_text() + '{"id": "x", "question": "q"}\n')
     _refused(_run(str(broken), *verifier), "broken.jsonl:8:", '"candidates"')
+    assert not (tmp_path / "runs").exists()
     other = Path(shutil.copytree(tiny_verifier, tmp_path / "other"))
     tiny.make_tokenizer(extra=("one two three",)).save_pretrained(other / "tokenizer")
     _refused(_run(str(pool), "--verifier", str(other)), "the tokenizer is not the one")

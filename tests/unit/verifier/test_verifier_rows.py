@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from shepherd.errors import ShepherdError
 from shepherd.files import read_jsonl
 from shepherd.steps import TAG
-from verifier.rows import BadRowError, describe, parse, parse_math_shepherd, read_rows
+from verifier.math_shepherd import BadRowError, parse_math_shepherd
+from verifier.rows import describe, parse, read_rows
 
 
 def _write(path: Path, rows: list[dict[str, Any]]) -> str:
@@ -55,7 +56,7 @@ def test_signs_in_steps_are_never_taken_for_labels(question: str, steps: list[tu
     texts = [f"Step {i}: {step.strip()}" for i, (step, _) in enumerate(steps, start=1)]
     text = question + " " + "\n".join(f"{step} {TAG}" for step in texts)
     label = question + " " + "\n".join(f"{step} {sign}" for step, (_, sign) in zip(texts, steps, strict=True))
-    row, _ = parse_math_shepherd(text, label)
+    row = parse_math_shepherd(text, label)
     assert row.question == question.strip()
     assert row.steps == tuple(texts)
     assert row.labels == tuple(1.0 if sign == "+" else 0.0 for _, sign in steps)

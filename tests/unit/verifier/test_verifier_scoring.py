@@ -192,6 +192,12 @@ def test_another_base_is_refused(tiny: Any, copy: Path, tmp_path: Path) -> None:
         load_verifier(str(copy))
 
 
+def test_a_base_that_moved_keeps_the_verifiers_name(tiny_base: Path, copy: Path, tmp_path: Path) -> None:
+    before = load_verifier(str(copy)).id
+    _edit(copy / "verifier.json", base=str(shutil.copytree(tiny_base, tmp_path / "moved")))
+    assert load_verifier(str(copy)).id == before
+
+
 def test_a_changed_or_missing_adapter_is_refused(copy: Path) -> None:
     weights = copy / "adapter" / "adapter_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"x")

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -67,6 +68,19 @@ def test_mistral_tags_inside_russian_words_are_told_apart(mistral: Any) -> None:
     question = "Сколько руски у них?"  # the word is cut up by the removal of its "ки"
     (solution,) = encode(mistral, contract, [(question, ["Step 1: 2", "Step 2: 3"])])
     assert len(solution.tags) == 2
+
+
+def test_a_tag_that_only_the_tokenizer_sees_in_the_question_is_told_apart(tiny: Any) -> None:
+    """A vocabulary that lowers letters reads the tag where the text does not hold it."""
+    from tokenizers import normalizers
+
+    tokenizer = tiny.make_tokenizer()
+    tokenizer.backend_tokenizer.normalizer = normalizers.Lowercase()
+    contract = resolve(tokenizer)
+    (solution,) = encode(tokenizer, contract, [("What is КИ here?", ["Step 1: 2", "Step 2: 3 КИ 4"])])
+    everywhere = np.flatnonzero(solution.ids == contract.tag_id)
+    assert len(everywhere) == 4
+    assert solution.tags.tolist() == [everywhere[1], everywhere[3]]
 
 
 def test_labels_are_the_tokens_in_the_tags_place(tiny: Any) -> None:

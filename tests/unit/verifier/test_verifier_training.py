@@ -17,7 +17,7 @@ import torch
 
 from shepherd.errors import ShepherdError
 from shepherd.records import StepRow
-from verifier import checkpoint
+from verifier import checkpoint, load_verifier
 from verifier.config import EarlyStopping, LoraConfig, TrainPrmConfig
 from verifier.prepare import prepare
 from verifier.training import Trainer, train
@@ -257,6 +257,38 @@ def test_a_loss_that_is_not_finite_stops_the_run(tiny: Any, config: TrainPrmConf
         next(iter(trainer.named.values())).fill_(float("nan"))
     with pytest.raises(ShepherdError, match="lower learning_rate"):
         trainer._step(0)
+
+
+def test_rows_longer_than_the_base_can_read_are_refused(
+    tiny: Any, config: TrainPrmConfig, tmp_path: Path
+) -> None:
+    rows = [StepRow("How many?", tuple(f"Step {i}: 1 + 1 = 2." for i in range(1, 40)), (1.0,) * 39)]
+    data = str(tiny.write_rows(tmp_path / "rows.jsonl", rows))
+    with pytest.raises(ShepherdError, match="--set max_length=256"):
+        train(config.model_copy(update={"data": data, "eval_fraction": 0.0}), tiny.FakeRun(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("quantization", "dtype"), [("none", "float32"), ("none", "bfloat16"), ("nf4", "bfloat16")]
+)
+def test_each_precision_trains_and_loads(
+    tiny: Any, config: TrainPrmConfig, tmp_path: Path, quantization: Any, dtype: Any
+) -> None:
+    update = {"quantization": quantization, "dtype": dtype, "max_steps": 2, "gradient_checkpointing": True}
+    result = train(config.model_copy(update=update), tiny.FakeRun(tmp_path))
+    (scores,) = load_verifier(str(tmp_path)).score("How many?", ["1 + 1 = 2.\n2 + 2 = 4."])
+    assert all(0 < score < 1 for score in scores)
+    assert result.metrics["loss"] > 0
+
+
+@pytest.mark.gpu
+def test_on_cuda_it_trains_resumes_and_loads(tiny: Any, config: TrainPrmConfig, tmp_path: Path) -> None:
+    update = {"device": "cuda", "dtype": "bfloat16", "optimizer": "paged_adamw_8bit", "max_steps": 4}
+    one = train(config.model_copy(update=update), tiny.FakeRun(tmp_path))
+    again = train(config.model_copy(update=update), tiny.FakeRun(tmp_path))
+    assert again.verifier_id == one.verifier_id
+    (scores,) = load_verifier(str(tmp_path), device="cuda").score("How many?", ["1 + 1 = 2."])
+    assert all(0 < score < 1 for score in scores)
 
 
 def test_a_heldout_file_is_never_trained_on(tiny: Any, config: TrainPrmConfig, tmp_path: Path) -> None:

@@ -148,8 +148,9 @@ def _read_options(
         named: Config keys that have an option of their own, None where it was not given.
         more: Further overrides.
     """
-    set_keys = [(key, value) for key, value in (*named.items(), ("seed", options.seed)) if value is not None]
-    overrides = [*options.overrides, *(f"{key}={json.dumps(value)}" for key, value in set_keys), *more]
+    keys: dict[str, object] = {**named, "seed": options.seed}
+    set_keys = [f"{key}={json.dumps(value)}" for key, value in keys.items() if value is not None]
+    overrides = [*options.overrides, *set_keys, *more]
     if options.resume is not None:
         if overrides or options.config != "embedded" or options.dry_run:
             raise ShepherdError(

@@ -53,7 +53,7 @@ class TransformersEngine:
                 path, dtype=dtype, device_map=where, attn_implementation="sdpa"
             )
         except (OSError, ValueError) as error:
-            first_line = str(error).strip().partition("\n")[0]
+            first_line = str(error).strip().partition("\n")[0].rstrip(" :.")
             raise ShepherdError(
                 f"model {name_or_path}: {first_line}; give embedded:weak, embedded:strong, a folder or a hub "
                 "name"

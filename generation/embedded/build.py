@@ -17,6 +17,7 @@ import itertools
 import random
 import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -43,10 +44,10 @@ BASE = PretrainConfig(layers=4, width=128, feed_forward=320, rows=110_000, seed=
 WEAK = PretrainConfig(
     layers=3, width=96, feed_forward=256, rows=90_000, seed=2, twin_share=0.02, save_shares=MOMENTS
 )
-STRONG = "base/at-0.8"
-"""The moment of the base's training that is the strong generator, chosen on validation problems."""
+WEAK_MOMENT, STRONG_MOMENT = "weak/at-0.9", "base/at-0.8"
+"""The moments of the trainings that are the generators, chosen on validation problems."""
 
-ROW_PROBLEMS, ROW_SEED = 5_000, 500
+ROW_PROBLEMS, ROW_SEED = 3_000, 500
 POOL_PROBLEMS, POOL_N, POOL_SEED = 100, 16, 502
 
 
@@ -59,8 +60,8 @@ class Source(NamedTuple):
 
 
 SOURCES = (
-    Source("weak", 1.0, 8),
-    Source("weak/at-0.8", 1.0, 4),
+    Source(WEAK_MOMENT, 1.0, 8),
+    Source("weak", 1.0, 4),
     Source("base/at-0.7", 1.0, 3),
     Source("base/at-0.5", 1.0, 2),
 )
@@ -74,7 +75,7 @@ def build(work: Path) -> None:
     _stage(work / "base", lambda folder: _train(BASE, work, folder))
     _stage(work / "rows.jsonl.xz", lambda file: _make_rows(work, file))
     _stage(work / "pool.jsonl.xz", lambda file: _make_pool(work, file))
-    for name, source in {"weak": "weak", "strong": STRONG, "base": "base"}.items():
+    for name, source in {"weak": WEAK_MOMENT, "strong": STRONG_MOMENT, "base": "base"}.items():
         _package(work / source, PACKAGED / name)
     _package(work / "tokenizer", PACKAGED / "tokenizer")
     for file in ("rows.jsonl.xz", "pool.jsonl.xz"):
@@ -130,7 +131,7 @@ def _make_rows(work: Path, file: Path) -> None:
 def _make_pool(work: Path, file: Path) -> None:
     """The weak generator's candidates for a few validation problems."""
     problems = generate_problems("validation", POOL_PROBLEMS, POOL_SEED)
-    write_pool(file, _sample(work, Source("weak", 1.0, POOL_N), problems, POOL_SEED))
+    write_pool(file, _sample(work, Source(WEAK_MOMENT, 1.0, POOL_N), problems, POOL_SEED))
 
 
 def _sample(work: Path, source: Source, problems: Sequence[EmbeddedProblem], seed: int) -> list[ProblemPool]:
@@ -139,7 +140,11 @@ def _sample(work: Path, source: Source, problems: Sequence[EmbeddedProblem], see
     name = f"{source.model.replace('/', '-')}-{source.temperature:g}-{seed}.jsonl"
     asked = [drawn.problem for drawn in problems]
     config = sampler(work / source.model, source.temperature, seed)
-    return sample_pool(config, source.n, asked, work / "candidates" / name)
+    pools = sample_pool(config, source.n, asked, work / "candidates" / name)
+    return [  # named by what they are, not by where this build stands
+        replace(pool, candidates=tuple(replace(each, generator=source.model) for each in pool.candidates))
+        for pool in pools
+    ]
 
 
 def _train_verifier(folder: Path) -> None:

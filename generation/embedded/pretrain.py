@@ -129,7 +129,8 @@ def _new_model(config: PretrainConfig, tokenizer: PreTrainedTokenizerBase) -> Ll
 def _continued(start: Path) -> LlamaForCausalLM:
     """A saved model, in full precision."""
     model: LlamaForCausalLM = LlamaForCausalLM.from_pretrained(start, dtype=torch.float32)
-    return model.train()
+    model.train()
+    return model
 
 
 def _optimizers(model: LlamaForCausalLM, config: PretrainConfig) -> list[torch.optim.Optimizer]:

@@ -24,15 +24,18 @@ def print_report(report: Report, title: str) -> None:
             percent(each["accuracy"]),
             interval(each["ci95"]),
             *_difference(report["paired"].get(f"{rule}_minus_majority")),
+            _auc(report["auc_within_question"].get(rule)),
         ]
         for rule, each in report["rules"].items()
     ]
     console.table(
         f"{title}: best of {n} on {problems:,} problems",
-        ("rule", "accuracy %", "95%", "minus majority", "95%"),
+        ("rule", "accuracy %", "95%", "minus majority", "95%", "AUC within question"),
         rows,
-        note=f"pass@1 {percent(report['pass_at_1'])}, pass@{n} {percent(report['pass_at_n'])}; "
-        f"intervals: bootstrap over problems, differences paired.\n{_policies(report['policies'])}",
+    )
+    console.stdout().print(
+        f"pass@1 {percent(report['pass_at_1'])}, pass@{n} {percent(report['pass_at_n'])}; "
+        f"intervals: bootstrap over problems, differences paired\n{_policies(report['policies'])}"
     )
 
 
@@ -88,6 +91,10 @@ def interval(bounds: tuple[float, float], signed: bool = False) -> str:
     """An interval in percent or points."""
     low, high = (points(each) if signed else percent(each) for each in bounds)
     return f"[{low}, {high}]"
+
+
+def _auc(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
 
 
 def _difference(paired: Mapping[str, Any] | None) -> tuple[str, str]:

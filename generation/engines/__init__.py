@@ -75,7 +75,7 @@ def load_engine(engine: str, model: str, *, device: str = "auto", dtype: str = "
         engine: One of `ENGINES`.
         model: ``embedded:weak``, a folder, or a name on the Hugging Face hub.
         device: ``auto`` is CUDA where there is one, else the CPU.
-        dtype: ``auto`` is the checkpoint's own.
+        dtype: ``auto`` is the checkpoint's own, and float32 on the CPU.
 
     Raises:
         ShepherdError: for an engine that is unknown or not installed.

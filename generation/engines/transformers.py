@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import logging
 
 from generation.engines import Prompt, Sampling
 from generation.engines.draw import draw, uniforms
@@ -47,6 +48,10 @@ class TransformersEngine:
         """Load ``embedded:weak``, a folder or a hub name; see `generation.engines.load_engine`."""
         path = resolve_model(name_or_path)
         where = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+        if dtype == "auto" and where == "cpu":
+            dtype = "float32"  # attention in 16 bits is slower there, and rounding would cost answers
+        shown = logging.is_progress_bar_enabled()
+        logging.disable_progress_bar()  # a bar a tensor would hide the run's own
         try:
             tokenizer = AutoTokenizer.from_pretrained(path)
             model = AutoModelForCausalLM.from_pretrained(
@@ -58,6 +63,9 @@ class TransformersEngine:
                 f"model {name_or_path}: {first_line}; give embedded:weak, embedded:strong, a folder or a hub "
                 "name"
             ) from error
+        finally:
+            if shown:
+                logging.enable_progress_bar()
         return cls(model.eval(), tokenizer, name_or_path)
 
     def close(self) -> None:

@@ -106,7 +106,7 @@ def test_a_pool_of_other_problems_is_not_gone_on_with(tmp_path: Path) -> None:
 
 
 def test_prompts_are_named_by_problem_and_follow_the_template() -> None:
-    assert room.prompts_of(PROBLEMS[:1], PromptConfig()) == [Prompt("p0", "How many? 0 ")]
+    assert room.prompts_of(PROBLEMS[:1], PromptConfig()) == [Prompt("p0", "How many? 0")]
     chat = PromptConfig(template="Solve: {question}", chat=True)
     assert room.prompts_of(PROBLEMS[:1], chat) == [Prompt("p0", "Solve: How many? 0", chat=True)]
 

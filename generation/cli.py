@@ -149,7 +149,7 @@ def _read_options(
         more: Further overrides.
     """
     keys: dict[str, object] = {**named, "seed": options.seed}
-    set_keys = [f"{key}={json.dumps(value)}" for key, value in keys.items() if value is not None]
+    set_keys: list[str] = [f"{key}={json.dumps(value)}" for key, value in keys.items() if value is not None]
     overrides = [*options.overrides, *set_keys, *more]
     if options.resume is not None:
         if overrides or options.config != "embedded" or options.dry_run:

@@ -41,6 +41,7 @@ class PretrainConfig(Config):
     batch_tokens: int = Field(4096, ge=256, description="tokens a step, padding included")
     learning_rate: float = Field(1e-2, gt=0, description="of the matrices, under Muon")
     vector_learning_rate: float = Field(3e-3, gt=0, description="of embeddings and norms, under AdamW")
+    weight_decay: float = Field(0.01, ge=0)
     warmup_share: float = Field(0.03, ge=0, le=1)
     twin_share: float = Field(
         1.0, ge=0, description="weight of the easily confused kinds in the training text"
@@ -143,7 +144,7 @@ def _optimizers(model: LlamaForCausalLM, config: PretrainConfig) -> list[torch.o
     rest = [p for p in model.parameters() if id(p) not in chosen]
     optimizers: list[torch.optim.Optimizer] = [
         torch.optim.Muon(
-            matrices, lr=config.learning_rate, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"
+            matrices, lr=config.learning_rate, weight_decay=config.weight_decay, adjust_lr_fn="match_rms_adamw"
         ),
         torch.optim.AdamW(rest, lr=config.vector_learning_rate, betas=(0.9, 0.98), weight_decay=0.01),
     ]

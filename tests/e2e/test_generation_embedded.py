@@ -59,7 +59,10 @@ def test_the_packaged_pool_is_reranked(tmp_path: Path) -> None:
     report = json.loads(
         shepherd("rerank", "--pool", "embedded", "--out", tmp_path / "run", "--json", *QUICK).stdout
     )
-    assert report["rules"]["min"]["accuracy"] > report["rules"]["random"]["accuracy"]
+    assert (report["n"], report["problems"]) == (16, 100)
+    assert report["pass_at_1"] < report["rules"]["majority"]["accuracy"] < report["pass_at_n"]
+    # Whether min beats majority is what benchmarks/effect.py measures; here the verifier must have been asked.
+    assert report["rules"]["min"]["accuracy"] != report["rules"]["random"]["accuracy"]
 
 
 def test_a_small_demo_says_what_it_shows(tmp_path: Path) -> None:

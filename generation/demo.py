@@ -16,7 +16,7 @@ from typing import Any
 import click
 
 from generation.config import DemoConfig, DemoGenerator, RerankConfig
-from generation.report_table import percent, print_report, sentence
+from generation.report_table import print_report, sentence
 from generation.rerank import CURVES, RESULTS, read_results, rerank
 from shepherd import console
 from shepherd.config import load_config
@@ -50,6 +50,7 @@ def demo(config: DemoConfig, run: Run, quiet: bool = False) -> dict[str, Any]:
         for name, generator in chosen.items():
             print_report(reports[name], f"{generator.model}, verifier {config.verifier}")
         out = console.stdout()
+        out.print(f"{SHORT_ROW}: best of {config.n} by the min of the verifier that this demo trained")
         out.print(verdict(reports["weak"], reports["strong"]))
         for name in chosen:
             out.print(f"picture: {run.path / name / CURVES}")
@@ -59,8 +60,7 @@ def demo(config: DemoConfig, run: Run, quiet: bool = False) -> dict[str, Any]:
 
 def verdict(weak: dict[str, Any], strong: dict[str, Any]) -> str:
     """Say in one sentence what the two tables show, whatever it is."""
-    ceiling = f"one right candidate among {weak['n']} there is for {percent(weak['pass_at_n'])}%"
-    return f"Weak generator: {sentence(weak)} ({ceiling}). Strong generator: {sentence(strong)}."
+    return f"weak generator: {sentence(weak)}; strong generator: {sentence(strong)}"
 
 
 def _train(config: DemoConfig, run: Run) -> Path:
@@ -98,6 +98,8 @@ def _rerank(
 class _Stages:
     """Says what comes next with its budget, and keeps what each took."""
 
+    COUNT = 3
+
     def __init__(self, budget_s: dict[str, int], run: Run) -> None:
         self.budget_s, self.run = budget_s, run
         self.taken: dict[str, float] = {}
@@ -106,7 +108,7 @@ class _Stages:
     def stage(self, name: str, what: str) -> Iterator[None]:
         budget = self.budget_s.get(name)
         allowed = "" if budget is None else f" (budget {console.duration(budget)})"
-        click.echo(f"[{len(self.taken) + 1}/{1 + 2}] {what}{allowed}", err=True)
+        click.echo(f"[{len(self.taken) + 1}/{self.COUNT}] {what}{allowed}", err=True)
         started = time.monotonic()
         yield
         taken = time.monotonic() - started

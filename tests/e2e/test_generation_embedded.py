@@ -61,7 +61,7 @@ def test_the_packaged_pool_is_reranked(tmp_path: Path) -> None:
     )
     assert (report["n"], report["problems"]) == (16, 100)
     assert report["pass_at_1"] < report["rules"]["majority"]["accuracy"] < report["pass_at_n"]
-    # Whether min beats majority is what benchmarks/effect.py measures; here the verifier must have been asked.
+    # Whether min beats majority is for benchmarks/effect.py; here the verifier must have been asked.
     assert report["rules"]["min"]["accuracy"] != report["rules"]["random"]["accuracy"]
 
 
@@ -74,7 +74,7 @@ def test_a_small_demo_says_what_it_shows(tmp_path: Path) -> None:
     assert "embedded:weak, verifier embedded: best of 4 on 30 problems" in result.stdout
     assert "embedded:strong, verifier embedded: best of 4 on 30 problems" in result.stdout
     assert "short_training" in result.stdout
-    assert "Weak generator: best of 4 by min: " in result.stdout
+    assert "weak generator: best of 4 by min: " in result.stdout
     for name in ("weak", "strong"):
         assert f"picture: {out}/{name}/curves.png" in result.stdout
         assert (out / name / "results.json").exists()

@@ -144,7 +144,10 @@ def _optimizers(model: LlamaForCausalLM, config: PretrainConfig) -> list[torch.o
     rest = [p for p in model.parameters() if id(p) not in chosen]
     optimizers: list[torch.optim.Optimizer] = [
         torch.optim.Muon(
-            matrices, lr=config.learning_rate, weight_decay=config.weight_decay, adjust_lr_fn="match_rms_adamw"
+            matrices,
+            lr=config.learning_rate,
+            weight_decay=config.weight_decay,
+            adjust_lr_fn="match_rms_adamw",
         ),
         torch.optim.AdamW(rest, lr=config.vector_learning_rate, betas=(0.9, 0.98), weight_decay=0.01),
     ]

@@ -132,6 +132,8 @@ class RerankConfig(SamplerConfig):
         scores: a scores file in the verifier's place; no verifier is loaded.
         controls: further verifiers by the name of their row, which is best-of-n by their min.
         batch_tokens: most padded tokens a verifier reads in one pass.
+        threads: of the verifier on the CPU; null leaves it to torch. For small models 1 is best: two threads
+            that share a core with another process are 20 times slower than one.
     """
 
     n: int | None = Field(None, ge=1)
@@ -142,6 +144,7 @@ class RerankConfig(SamplerConfig):
     answers: AnswersConfig = AnswersConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     batch_tokens: int = Field(16384, ge=1)
+    threads: int | None = Field(None, ge=1)
 
     @field_validator("controls")
     @classmethod
@@ -187,6 +190,7 @@ class DemoConfig(Config):
     weak: DemoGenerator = DemoGenerator(model="embedded:weak")
     strong: DemoGenerator = DemoGenerator(model="embedded:strong")
     verifier: str = "embedded"
+    threads: int | None = Field(1, ge=1)
     training: TrainingConfig = TrainingConfig()
     budget_s: dict[str, int] = Field(default_factory=dict)
     seed: int = Field(0, ge=0)

@@ -90,6 +90,7 @@ def _rerank(
         n=config.n,
         verifier=config.verifier,
         controls={SHORT_ROW: str(short)},
+        threads=config.threads,
         seed=config.seed,
     )
     return rerank(measured, folder, run.log)

@@ -5,7 +5,8 @@ pool.jsonl -> scores.jsonl -> results.json, curves.png
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,7 +78,7 @@ def rerank(config: RerankConfig, folder: Path, log: Log, given: Given | None = N
     pools = _candidates(config, given, folder, log)
     scores = _scores(config, given, pools, folder, log)
     controls = {
-        name: score_pool(pools, verifier, folder / f"scores.{name}.jsonl", config.batch_tokens, log)
+        name: score_pool(pools, verifier, folder / f"scores.{name}.jsonl", config, log)
         for name, verifier in config.controls.items()
     }
     report = evaluate(
@@ -140,23 +141,37 @@ def _scores(
         return [_lists(line) for line in given.scores]
     if config.verifier is None:
         return None
-    return score_pool(pools, config.verifier, folder / SCORES, config.batch_tokens, log)
+    return score_pool(pools, config.verifier, folder / SCORES, config, log)
 
 
 def score_pool(
-    pools: Sequence[ProblemPool], verifier: str, path: Path, batch_tokens: int, log: Log
+    pools: Sequence[ProblemPool], verifier: str, path: Path, config: RerankConfig, log: Log
 ) -> StepScores:
     """Score every candidate of a pool into the scores file ``path``, going on where it ends."""
     if len(read_finished(path)) < len(pools):
         from verifier import load_verifier  # torch takes seconds to import
         from verifier.pools import score_pool as score
 
-        loaded = load_verifier(verifier)
+        loaded = load_verifier(verifier, device=config.device)
         largest = max(len(pool.candidates) for pool in pools)
         chunk = max(1, SCORED_AT_ONCE // largest)
-        score(loaded, pools, path, chunk=chunk, batch_tokens=batch_tokens)
+        with _threads(config.threads):
+            score(loaded, pools, path, chunk=chunk, batch_tokens=config.batch_tokens)
         log(f"{len(pools)} problems scored by {verifier} ({loaded.id}): {path}")
     return [_lists(line) for line in read_scores(path, pools)]
+
+
+@contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    """Give torch so many threads for a while; None leaves it as it is."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(before if count is None else count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _lists(line: ScoreLine) -> list[list[float]]:

@@ -45,7 +45,7 @@ class Planted:
 @pytest.fixture
 def planted(monkeypatch: pytest.MonkeyPatch) -> Planted:
     stand_in = Planted()
-    monkeypatch.setattr(verifier, "load_verifier", lambda _name: stand_in)
+    monkeypatch.setattr(verifier, "load_verifier", lambda *_, **__: stand_in)
     return stand_in
 
 
@@ -103,28 +103,28 @@ def test_scoring_goes_on_where_it_was_stopped_and_asks_nothing_twice(
     tmp_path: Path, planted: Planted
 ) -> None:
     pools, path = pools_of(700, 1, 3), tmp_path / "scores.jsonl"
-    scores = score_pool(pools, "embedded", path, 1024, print)
+    scores = score_pool(pools, "embedded", path, RerankConfig(), print)
     whole = path.read_bytes()
     lines = whole.splitlines(keepends=True)
     path.write_bytes(b"".join(lines[:300]) + lines[300][:20])
     planted.asked.clear()
-    assert score_pool(pools, "embedded", path, 1024, print) == scores
+    assert score_pool(pools, "embedded", path, RerankConfig(), print) == scores
     assert path.read_bytes() == whole
     assert planted.asked == [f"{index}?" for index in range(256, 700)]  # from the chunk's beginning
     planted.asked.clear()
-    assert score_pool(pools, "embedded", path, 1024, print) == scores
+    assert score_pool(pools, "embedded", path, RerankConfig(), print) == scores
     assert planted.asked == []
 
 
 def test_scores_of_another_verifier_or_pool_are_not_gone_on_with(tmp_path: Path, planted: Planted) -> None:
     path = tmp_path / "scores.jsonl"
-    score_pool(pools_of(2, 1, 3), "embedded", path, 1024, print)
+    score_pool(pools_of(2, 1, 3), "embedded", path, RerankConfig(), print)
     planted.id = "another"
     with pytest.raises(ShepherdError, match=r"scores\.jsonl:1: scores of 'p0' by verifier 'planted'"):
-        score_pool(pools_of(3, 1, 3), "embedded", path, 1024, print)
+        score_pool(pools_of(3, 1, 3), "embedded", path, RerankConfig(), print)
     others = [ProblemPool(Problem("q", "?", "2"), pool.candidates) for pool in pools_of(1, 1, 3)]
     with pytest.raises(ShepherdError, match=r"scores\.jsonl:1: scores of 'p0'"):
-        score_pool([*others, *others, *others], "embedded", path, 1024, print)
+        score_pool([*others, *others, *others], "embedded", path, RerankConfig(), print)
 
 
 @pytest.mark.parametrize(

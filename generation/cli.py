@@ -36,8 +36,10 @@ def generate(options: RunOptions, n: int | None, model: str | None, problems: st
     asked = _read_options("generate", GenerateConfig, options, named)
     if asked is None:
         return
+    from generation.engines import require_engine
     from generation.generate import POOL, load_problems, sample_pool, summary
 
+    require_engine(asked.config.engine)
     found = load_problems(asked.config.problems)
     run = asked.run or _create("generate", asked.config, options.out, _sampling_files(asked.config))
     path = run.path / POOL
@@ -88,6 +90,7 @@ def rerank(
     asked = _read_options("rerank", RerankConfig, options, named, more)
     if asked is None:
         return
+    from generation.engines import require_engine
     from generation.report_table import print_report, sentence
     from generation.rerank import CURVES, read_given, read_results, title_of
     from generation.rerank import rerank as measure
@@ -96,6 +99,8 @@ def rerank(
     if run is not None and run.is_done:
         result = read_results(run.path)
     else:
+        if config.pool.file is None:
+            require_engine(config.engine)
         given = read_given(config)
         run = run or _create("rerank", config, options.out, _rerank_files(config))
         result = measure(config, run.path, run.log, given)

@@ -40,14 +40,23 @@ PACKAGED = Path("shepherd/assets/embedded")
 
 TOKENIZER_TEXTS, TOKENIZER_SEED = 20_000, 99
 MOMENTS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
-BASE = PretrainConfig(layers=4, width=128, feed_forward=320, rows=110_000, seed=1, save_shares=MOMENTS)
+BASE = PretrainConfig(
+    layers=6,
+    width=128,
+    feed_forward=320,
+    rows=85_000,
+    seed=1,
+    weight_decay=0.3,
+    exit_layer=4,
+    save_shares=(0.2, *MOMENTS),
+)
 WEAK = PretrainConfig(
     layers=3, width=96, feed_forward=256, rows=90_000, seed=2, twin_share=0.02, save_shares=MOMENTS
 )
-WEAK_MOMENT, STRONG_MOMENT = "weak/at-0.9", "base/at-0.8"
+WEAK_MOMENT, STRONG_MOMENT = "weak", "base/at-0.8"
 """The moments of the trainings that are the generators, chosen on validation problems."""
 
-ROW_PROBLEMS, ROW_SEED = 3_000, 500
+ROW_PROBLEMS, ROW_SEED = 5_000, 500
 POOL_PROBLEMS, POOL_N, POOL_SEED = 100, 16, 502
 
 
@@ -60,10 +69,10 @@ class Source(NamedTuple):
 
 
 SOURCES = (
-    Source(WEAK_MOMENT, 1.0, 8),
-    Source("weak", 1.0, 4),
-    Source("base/at-0.7", 1.0, 3),
-    Source("base/at-0.5", 1.0, 2),
+    Source("weak", 1.0, 8),
+    Source("weak/at-0.9", 1.0, 4),
+    Source("base/at-0.8", 1.0, 3),
+    Source("base/at-0.6", 1.0, 3),
 )
 """Several generators and moments, so that each question has right and wrong candidates of several minds."""
 

@@ -13,12 +13,14 @@ import random
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from statistics import fmean
+from typing import TYPE_CHECKING
 
 import torch
 from pydantic import Field
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from generation.embedded.objective import IGNORED, Batch, Objective
 from generation.embedded.world import stream_problems
 from shepherd import steps as step_text
 from shepherd.config import Config
@@ -27,7 +29,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 WINDOW_ROWS = 4096
-IGNORED = -100
 
 
 class PretrainConfig(Config):
@@ -43,6 +44,9 @@ class PretrainConfig(Config):
     vector_learning_rate: float = Field(3e-3, gt=0, description="of embeddings and norms, under AdamW")
     weight_decay: float = Field(0.01, ge=0)
     warmup_share: float = Field(0.03, ge=0, le=1)
+    exit_layer: int | None = Field(
+        None, ge=1, description="layer that also predicts the next token, and is compared with it above"
+    )
     twin_share: float = Field(
         1.0, ge=0, description="weight of the easily confused kinds in the training text"
     )
@@ -50,13 +54,6 @@ class PretrainConfig(Config):
         (), description="shares of the training after which the model is also kept"
     )
     seed: int = 0
-
-
-class Batch(NamedTuple):
-    """Token ids and labels, both (rows, tokens); labels are ``IGNORED`` off the solution."""
-
-    ids: torch.Tensor
-    labels: torch.Tensor
 
 
 def pretrain(
@@ -67,11 +64,13 @@ def pretrain(
     Args:
         config: shape, data and schedule.
         tokenizer: of the embedded world.
-        folder: receives the model and ``log.jsonl`` (step, rows, loss, seconds).
+        folder: receives the model and ``log.jsonl`` (step, rows, the objective's parts, seconds).
     """
     torch.manual_seed(config.seed)
     model = _new_model(config, tokenizer) if start is None else _continued(start)
-    optimizers = _optimizers(model, config)
+    tag_id = tokenizer.encode(f" {step_text.TAG}", add_special_tokens=False)[-1]
+    objective = Objective(config.exit_layer, config.width, tag_id)
+    optimizers = _optimizers(model, objective, config)
     marks = sorted(config.save_shares)
     folder.mkdir(parents=True, exist_ok=True)
     started, seen, losses = time.monotonic(), 0, []
@@ -83,24 +82,21 @@ def pretrain(
             for optimizer in optimizers:
                 for group in optimizer.param_groups:
                     group["lr"] = group["initial_lr"] * _schedule(share, config.warmup_share)
-            hidden = model.model(input_ids=batch.ids, use_cache=False).last_hidden_state
-            learnt = batch.labels[:, 1:] != IGNORED
-            logits = model.lm_head(hidden[:, :-1][learnt])
-            loss = torch.nn.functional.cross_entropy(logits, batch.labels[:, 1:][learnt])
-            loss.backward()
+            parts = objective(model, batch)
+            torch.stack(list(parts.values())).sum().backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             for optimizer in optimizers:
                 optimizer.step()
                 optimizer.zero_grad(set_to_none=True)
             seen += len(batch.ids)
-            losses.append(loss.detach())
+            losses.append({name: float(part.detach()) for name, part in parts.items()})
             if step % 100 == 99:
-                mean = float(torch.stack(losses).mean())
+                means = {name: round(fmean(each[name] for each in losses), 4) for name in parts}
                 losses.clear()
                 row = {
                     "step": step + 1,
                     "rows": seen,
-                    "loss": round(mean, 4),
+                    **means,
                     "seconds": round(time.monotonic() - started),
                 }
                 log.write(json.dumps(row) + "\n")
@@ -134,14 +130,16 @@ def _continued(start: Path) -> LlamaForCausalLM:
     return model
 
 
-def _optimizers(model: LlamaForCausalLM, config: PretrainConfig) -> list[torch.optim.Optimizer]:
+def _optimizers(
+    model: LlamaForCausalLM, objective: Objective, config: PretrainConfig
+) -> list[torch.optim.Optimizer]:
     """Muon (Jordan 2024) for the matrices, AdamW for the rest.
 
     Half AdamW's loss in the same time at this size.
     """
     matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]
     chosen = {id(p) for p in matrices}
-    rest = [p for p in model.parameters() if id(p) not in chosen]
+    rest = [p for p in (*model.parameters(), *objective.parameters()) if id(p) not in chosen]
     optimizers: list[torch.optim.Optimizer] = [
         torch.optim.Muon(
             matrices,
@@ -170,7 +168,7 @@ def _batches(config: PretrainConfig, tokenizer: PreTrainedTokenizerBase) -> Iter
     stream = stream_problems("train", config.seed, config.twin_share)
     eos, pad = tokenizer.eos_token_id, tokenizer.pad_token_id
     while True:
-        drawn = list(itertools.islice(stream, WINDOW_ROWS))
+        drawn = list(itertools.islice(stream, min(WINDOW_ROWS, config.rows)))
         questions = tokenizer([step_text.prompt(p.problem.question).rstrip() for p in drawn])["input_ids"]
         solutions = tokenizer([" " + p.solution_text for p in drawn], add_special_tokens=False)["input_ids"]
         rows = sorted(

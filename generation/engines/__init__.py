@@ -80,13 +80,22 @@ def load_engine(engine: str, model: str, *, device: str = "auto", dtype: str = "
     Raises:
         ShepherdError: for an engine that is unknown or not installed.
     """
-    if engine == "transformers":
-        from generation.engines.transformers import TransformersEngine
+    require_engine(engine)
+    from generation.engines.transformers import TransformersEngine
 
-        return TransformersEngine.load(model, device=device, dtype=dtype)
+    return TransformersEngine.load(model, device=device, dtype=dtype)
+
+
+def require_engine(engine: str) -> None:
+    """Refuse an engine that is unknown or not installed, before a run is made for it.
+
+    Example:
+        >>> require_engine("transformers")
+    """
     if engine == "vllm":
         from shepherd.extras import require
 
         require("vllm")
         raise ShepherdError("engine vllm: not part of this release; set engine=transformers")
-    raise ShepherdError(f"engine: {engine!r} is unknown; choose one of {', '.join(ENGINES)}")
+    if engine not in ENGINES:
+        raise ShepherdError(f"engine: {engine!r} is unknown; choose one of {', '.join(ENGINES)}")

@@ -154,6 +154,7 @@ def test_generate_refuses_what_it_cannot_use(tiny: Path, tmp_path: Path) -> None
     assert_refused(
         shepherd("generate", "--model", tiny, "--set", "engine=vllm", "--out", tmp_path / "c"), "vllm"
     )
+    assert not (tmp_path / "c").exists()
 
 
 def test_generate_shows_its_config_and_runs_nothing(tmp_path: Path) -> None:

@@ -61,17 +61,9 @@ def test_the_packaged_pool_is_reranked(tmp_path: Path) -> None:
     )
     assert (report["n"], report["problems"]) == (16, 100)
     assert report["pass_at_1"] < report["rules"]["majority"]["accuracy"] < report["pass_at_n"]
-    # Whether min beats majority is for benchmarks/effect.py; here the verifier must have been asked.
-    assert report["rules"]["min"]["accuracy"] != report["rules"]["random"]["accuracy"]
-
-
-@pytest.mark.xfail(strict=True, reason="the packaged verifier is worse than a random candidate; see README")
-def test_the_packaged_verifier_beats_a_random_candidate(tmp_path: Path) -> None:
-    """Strict: whoever ships a verifier that passes this must take the mark away."""
-    report = json.loads(
-        shepherd("rerank", "--pool", "embedded", "--out", tmp_path / "run", "--json", *QUICK).stdout
-    )
+    # That min beats majority is shown on 500 test problems by benchmarks/effect.py; 100 are too few for it.
     assert report["rules"]["min"]["accuracy"] > report["rules"]["random"]["accuracy"]
+    assert report["rules"]["weighted_min"]["accuracy"] > report["rules"]["majority"]["accuracy"]
 
 
 def test_a_small_demo_says_what_it_shows(tmp_path: Path) -> None:

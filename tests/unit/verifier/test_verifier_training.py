@@ -143,7 +143,7 @@ def _die_writing() -> None:
 
 
 @pytest.mark.parametrize(
-    "optimizer", ["adamw_torch", pytest.param("paged_adamw_8bit", marks=pytest.mark.slow)]
+    "optimizer", ["adamw_torch", "muon", pytest.param("paged_adamw_8bit", marks=pytest.mark.slow)]
 )
 def test_killed_in_training_and_in_a_checkpoint_it_resumes_to_the_same_bytes(
     tiny: Any, config: TrainPrmConfig, tmp_path: Path, optimizer: Any

@@ -72,7 +72,8 @@ def main(work: Path, rows_limit: int, seed: int) -> None:
     from verifier.training import train
 
     rows, pool = make_files(Path(os.environ["SHEPHERD_DATA"]), work, rows_limit, seed)
-    overrides = (f"data={rows}", "max_length=1024", f"seed={seed}")
+    # Every layer is adapted: the base has never read such text.
+    overrides = (f"data={rows}", "max_length=1024", f"seed={seed}", "lora.targets=all-linear")
     config = load_config(TrainPrmConfig, "train_prm", "embedded", overrides)
     run = Run.create("train-prm", config, None, {"seed": seed}, [rows])
     trained = train(config, run)

@@ -57,7 +57,7 @@ WEAK_MOMENT, STRONG_MOMENT = "weak", "base/at-0.8"
 """The moments of the trainings that are the generators, chosen on validation problems."""
 
 ROW_PROBLEMS, ROW_SEED = 5_000, 500
-POOL_PROBLEMS, POOL_N, POOL_SEED = 100, 16, 502
+POOL_PROBLEMS, POOL_N, POOL_TEMPERATURE, POOL_SEED = 100, 16, 0.7, 502
 
 
 class Source(NamedTuple):
@@ -140,7 +140,7 @@ def _make_rows(work: Path, file: Path) -> None:
 def _make_pool(work: Path, file: Path) -> None:
     """The weak generator's candidates for a few validation problems."""
     problems = generate_problems("validation", POOL_PROBLEMS, POOL_SEED)
-    write_pool(file, _sample(work, Source(WEAK_MOMENT, 1.0, POOL_N), problems, POOL_SEED))
+    write_pool(file, _sample(work, Source(WEAK_MOMENT, POOL_TEMPERATURE, POOL_N), problems, POOL_SEED))
 
 
 def _sample(work: Path, source: Source, problems: Sequence[EmbeddedProblem], seed: int) -> list[ProblemPool]:

@@ -103,7 +103,9 @@ def add_lora(model: Any, lora: LoraConfig, seed: int) -> Any:
     try:
         return peft.get_peft_model(model, config)
     except ValueError as error:
-        raise ShepherdError(f"lora.targets: {_first_line(error)}") from error
+        raise ShepherdError(
+            f"lora.targets: {_first_line(error)} (--set lora.targets=all-linear adapts every linear layer)"
+        ) from error
 
 
 def count_parameters(name: str, lora: LoraConfig) -> tuple[int, int]:

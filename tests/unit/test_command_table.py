@@ -119,6 +119,7 @@ def test_an_interrupt_with_no_run_just_stops() -> None:
     code = (
         "import os, signal, sys, types, click\n"
         "from shepherd import cli\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a job in the background ignores it
         "@click.command()\n"
         "def wait():\n"
         "    os.kill(os.getpid(), signal.SIGINT)\n"

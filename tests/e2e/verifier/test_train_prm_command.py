@@ -23,7 +23,7 @@ def train(tiny_base: Path, tiny_rows: Path, tmp_path: Path, monkeypatch: pytest.
 
     def run(*arguments: str, data: str | None = str(tiny_rows)) -> Result:
         keys = ["max_steps=2", "batch_tokens=700", "tensorboard=false", f"base={tiny_base}", "threads=1"]
-        keys += ["lora.rank=8"]
+        keys += ["lora.rank=8", "lora.targets=all-linear"]
         options = [part for key in keys for part in ("--set", key)]
         if data is not None:
             options += ["--data", data]
@@ -54,6 +54,14 @@ def test_it_trains_and_shows_each_metric_beside_its_baseline(train: Command, tmp
     assert manifest["seeds"] == {"training": 3}
     assert len(manifest["inputs"]) == 1
     assert load_verifier(str(out)).score("How many?", ["1 + 1 = 2."])[0][0] > 0
+
+
+def test_layers_that_the_base_has_not_are_refused_with_the_way_out(train: Command) -> None:
+    """The shipped config adapts layers of the shipped base; another base may have none of that name."""
+    done = train("--set", r"lora.targets=.*layers\.[45]\..*_proj", "--out", "out")
+    assert done.exit_code == 1
+    assert done.stderr.startswith("error: lora.targets: Target modules")
+    assert "--set lora.targets=all-linear" in done.stderr
 
 
 def test_json_and_a_second_look_at_a_finished_run(train: Command, tmp_path: Path) -> None:

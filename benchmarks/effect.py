@@ -1,6 +1,6 @@
 """Does the verifier beat majority vote? Trains variants, reranks both generators, prints the tables.
 
-    .venv/bin/python benchmarks/effect.py            (about 2 hours on two cores; goes on where it broke off)
+    .venv/bin/python benchmarks/effect.py            (about an hour and a half; goes on where it broke off)
     .venv/bin/python benchmarks/effect.py --tables   (only the tables, from benchmarks/results/effect.json)
 
 Variants: the shipped config (nf4) with three seeds, the same without quantization, and a control whose

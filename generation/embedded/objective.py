@@ -29,8 +29,8 @@ class Objective(nn.Module):
 
     - ``loss``: cross-entropy of the next token, on the solution.
     - ``exit``: the same from the state of ``exit_layer`` (deep supervision, arXiv 1409.5185).
-    - ``token``: the layer before the last says of each token how expected it was.
-    - ``step``: the last layer says at each tag how expected the step's least expected token was.
+    - ``expected_token``: the layer before the last says of each token how expected it was.
+    - ``expected_step``: the last layer says at each tag how expected the step's least expected token was.
 
     How expected a token was is p(token) / max p by the exit itself, which learns nothing from it; the two
     are the Kullback-Leibler divergence to it of a linear probe of the state. The probes are thrown away.
@@ -39,7 +39,7 @@ class Objective(nn.Module):
     def __init__(self, exit_layer: int | None, width: int, tag_id: int) -> None:
         super().__init__()
         self.exit_layer, self.tag_id = exit_layer, tag_id
-        kinds = [] if exit_layer is None else ["token", "step"]
+        kinds = [] if exit_layer is None else ["expected_token", "expected_step"]
         self.probes = nn.ModuleDict({kind: nn.Linear(width, 1) for kind in kinds})
         for parameter in self.parameters():
             nn.init.zeros_(parameter)
@@ -61,8 +61,8 @@ class Objective(nn.Module):
         below = model.model.norm(read.hidden_states[-2])
         tags = targets == self.tag_id
         token, step = expectations(logs.detach(), targets, tags)
-        parts["token"] = self._divergence("token", below[:, 1:][learnt], token)
-        parts["step"] = self._divergence("step", top[:, 1:][learnt][tags], step)
+        parts["expected_token"] = self._divergence("expected_token", below[:, 1:][learnt], token)
+        parts["expected_step"] = self._divergence("expected_step", top[:, 1:][learnt][tags], step)
         return parts
 
     def _divergence(self, kind: str, states: Tensor, expected: Tensor) -> Tensor:

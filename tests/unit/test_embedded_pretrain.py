@@ -32,10 +32,11 @@ def trained(tokenizer, tmp_path_factory) -> Path:
 
 def test_it_learns_at_the_exit_as_at_the_end(trained: Path) -> None:
     log = [json.loads(line) for line in (trained / "log.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in log] == [100 * k for k in range(1, len(log) + 1)]
     assert len(log) >= 2
     for part in ("loss", "exit"):
         assert log[-1][part] < 0.8 * log[0][part], part
-    assert all(row["token"] >= 0 and row["step"] >= 0 for row in log)
+    assert all(row["expected_token"] >= 0 and row["expected_step"] >= 0 for row in log)
 
 
 def test_moments_are_models_of_their_own(trained: Path) -> None:
@@ -81,7 +82,7 @@ def test_a_probe_that_knows_nothing_has_the_divergence_from_a_coin(trained: Path
         logs = model(input_ids=ids).logits[0, 7:-1].log_softmax(-1)
     expected = (logs[range(22), ids[0, 8:]] - logs.max(1).values).exp()
     least = torch.stack([expected[:5].min(), expected[5:].min()])
-    for part, share in {"token": expected, "step": least}.items():
+    for part, share in {"expected_token": expected, "expected_step": least}.items():
         coin = (share * (2 * share).log() + (1 - share) * (2 * (1 - share).clamp(min=1e-12)).log()).mean()
         assert torch.isclose(parts[part], coin, atol=1e-4), part
 

@@ -1,6 +1,6 @@
 """A verifier trained on real GSM8K texts: does the path run on text that is not ours, and what comes out?
 
-    SHEPHERD_DATA=FOLDER .venv/bin/python benchmarks/real_gsm8k.py      (about 4 minutes on one core)
+    SHEPHERD_DATA=FOLDER .venv/bin/python benchmarks/real_gsm8k.py      (about 9 minutes on one core)
 
 Rows: SubQ solutions of 1,000 GSM8K test questions (llama13b and chatgpt), labelled by final answer: the last
 step has the label, the steps before it have none. Base: the embedded one, which has never seen such text. It
@@ -59,7 +59,7 @@ def make_files(data: Path, work: Path, rows_limit: int, seed: int) -> tuple[Path
 @click.command()
 @click.option("--work", type=click.Path(path_type=Path), default=Path("build/real_gsm8k"), show_default=True)
 @click.option(
-    "--rows", "rows_limit", default=1000, show_default=True, help="Training rows, drawn from about 18,000."
+    "--rows", "rows_limit", default=4000, show_default=True, help="Training rows, drawn from about 18,000."
 )
 @click.option("--seed", default=0, show_default=True)
 def main(work: Path, rows_limit: int, seed: int) -> None:

@@ -108,6 +108,19 @@ def add_lora(model: Any, lora: LoraConfig, seed: int) -> Any:
         ) from error
 
 
+def adapted_share(model: Any) -> str:
+    """How much of a model its adapter reaches: layers of the shipped base's names may be few of another's."""
+    head = model.get_output_embeddings()
+    linear = [
+        module
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear) and "lora_" not in name and module is not head
+    ]
+    adapted = [module for module in model.modules() if hasattr(module, "lora_A")]
+    trained = sum(parameter.numel() for parameter in trainable_parameters(model))
+    return f"adapter on {len(adapted)} of {len(linear)} linear layers, {trained:,} parameters"
+
+
 def count_parameters(name: str, lora: LoraConfig) -> tuple[int, int]:
     """Trainable and all parameters of base and adapter; no weights are read and none are made."""
     from transformers import AutoConfig, AutoModelForCausalLM

@@ -97,6 +97,7 @@ class Trainer:
             device=models.pick_device(config.device),
         )
         self.model = models.add_lora(base, config.lora, config.seed)
+        run.log(models.adapted_share(self.model))
         if config.gradient_checkpointing:
             models.enable_gradient_checkpointing(self.model)
         self.reader = models.TagReader(self.model, prepared.contract)

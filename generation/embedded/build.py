@@ -48,7 +48,7 @@ BASE = PretrainConfig(
     seed=1,
     weight_decay=0.3,
     exit_layer=4,
-    save_shares=(0.2, *MOMENTS),
+    save_shares=MOMENTS,
 )
 WEAK = PretrainConfig(
     layers=3, width=96, feed_forward=256, rows=90_000, seed=2, twin_share=0.02, save_shares=MOMENTS

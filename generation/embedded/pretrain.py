@@ -56,9 +56,7 @@ class PretrainConfig(Config):
     seed: int = 0
 
 
-def pretrain(
-    config: PretrainConfig, tokenizer: PreTrainedTokenizerBase, folder: Path, start: Path | None = None
-) -> None:
+def pretrain(config: PretrainConfig, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
     """Train one model and write it to ``folder`` (and ``folder/at-<share>`` for each kept share).
 
     Args:
@@ -67,7 +65,7 @@ def pretrain(
         folder: receives the model and ``log.jsonl`` (step, rows, the objective's parts, seconds).
     """
     torch.manual_seed(config.seed)
-    model = _new_model(config, tokenizer) if start is None else _continued(start)
+    model = _new_model(config, tokenizer)
     tag_id = tokenizer.encode(f" {step_text.TAG}", add_special_tokens=False)[-1]
     objective = Objective(config.exit_layer, config.width, tag_id)
     optimizers = _optimizers(model, objective, config)
@@ -121,13 +119,6 @@ def _new_model(config: PretrainConfig, tokenizer: PreTrainedTokenizerBase) -> Ll
         pad_token_id=tokenizer.pad_token_id,
     )
     return LlamaForCausalLM(shape)
-
-
-def _continued(start: Path) -> LlamaForCausalLM:
-    """A saved model, in full precision."""
-    model: LlamaForCausalLM = LlamaForCausalLM.from_pretrained(start, dtype=torch.float32)
-    model.train()
-    return model
 
 
 def _optimizers(

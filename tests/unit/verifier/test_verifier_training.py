@@ -178,6 +178,17 @@ def test_killed_in_training_and_in_a_checkpoint_it_resumes_to_the_same_bytes(
     assert len(steps) - 12 == 2 + 4
 
 
+@pytest.mark.parametrize(("targets", "reached"), [("all-linear", 7), (("q_proj",), 1)])
+def test_it_says_how_much_of_the_base_the_adapter_reaches(
+    tiny: Any, config: TrainPrmConfig, tmp_path: Path, targets: Any, reached: int
+) -> None:
+    run = tiny.FakeRun(tmp_path)
+    train(config.model_copy(update={"max_steps": 1, "lora": LoraConfig(rank=2, targets=targets)}), run)
+    (line,) = (each for each in run.logged if each.startswith("adapter on"))
+    on, of = (int(part) for part in line.split()[2:5:2])
+    assert on * 7 == of * reached  # a block has seven linear layers
+
+
 def test_a_checkpoint_without_its_mark_is_ignored(tiny: Any, config: TrainPrmConfig, tmp_path: Path) -> None:
     whole = train(config, tiny.FakeRun(tmp_path / "run"))
     expected = _bytes(whole.folder)

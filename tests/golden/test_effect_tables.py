@@ -1,0 +1,33 @@
+"""The figures in README and docs are those that `benchmarks/effect.py --tables` prints."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+from shepherd.files import read_json
+
+ROOT = Path(__file__).parents[2]
+SPEC = importlib.util.spec_from_file_location("effect", ROOT / "benchmarks" / "effect.py")
+assert SPEC is not None
+assert SPEC.loader is not None
+effect = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(effect)
+REPORTS = read_json(effect.RESULTS)["reports"]
+
+
+def test_readme_and_docs_show_the_recorded_tables() -> None:
+    assert effect.accuracy_table(REPORTS) in (ROOT / "README.md").read_text(encoding="utf-8")
+    docs = (ROOT / "docs" / "embedded-world.md").read_text(encoding="utf-8")
+    assert effect.verdict_table(REPORTS) in docs
+
+
+def test_the_record_supports_what_the_readme_says() -> None:
+    """A gain of 5 points or more in each seed, its interval above 0; shuffled labels gain nothing."""
+    for seed in ("seed0", "seed1", "seed2"):
+        report = REPORTS[f"weak/{seed}"]
+        gain = report["paired"]["min_minus_majority"]
+        assert report["problems"] >= 500
+        assert gain["difference"] >= 0.05
+        assert gain["ci95"][0] > 0
+    assert REPORTS["weak/shuffled"]["paired"]["min_minus_majority"]["difference"] <= 0

@@ -97,7 +97,8 @@ def random_pick(right: IntArray, answered: IntArray, size: int, ns: Sequence[int
         >>> random_pick(np.array([1]), np.array([1]), 2, [1, 2]).tolist()  # the other one has no answer
         [[0.5, 1.0]]
     """
-    return (right / np.maximum(answered, 1))[:, None] * pass_at(answered, size, ns)
+    picked: FloatArray = (right / np.maximum(answered, 1))[:, None] * pass_at(answered, size, ns)
+    return picked
 
 
 def best_of(scores: FloatArray, answered: BoolArray, right: BoolArray, ns: Sequence[int]) -> FloatArray:

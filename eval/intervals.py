@@ -57,4 +57,7 @@ def percentile_intervals(values: FloatArray, resamples: int = 10_000, seed: int 
         [[1.0, 1.0]]
     """
     tail = (1 - LEVEL) / 2
-    return np.quantile(bootstrap_means(values, resamples, seed), [tail, 1 - tail], axis=0).T
+    bounds: NDArray[np.float64] = np.quantile(
+        bootstrap_means(values, resamples, seed), [tail, 1 - tail], axis=0
+    )
+    return bounds

@@ -13,6 +13,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -100,8 +101,7 @@ def load(name_or_folder: str, *, device: str = "auto") -> Verifier:
         dtype=described.dtype,
         device=models.pick_device(device),
     )
-    reader = models.TagReader(base, described.contract)
-    if models.base_fingerprint(reader) != described.base_fingerprint:
+    if models.base_fingerprint(base, described.contract) != described.base_fingerprint:
         raise ShepherdError(
             f"{folder}: the base {described.base} is not the model this verifier was trained on; "
             "put the right model there, or train again"
@@ -110,7 +110,10 @@ def load(name_or_folder: str, *, device: str = "auto") -> Verifier:
 
     with torch.random.fork_rng(devices=[]):  # peft draws an adapter before it reads one
         model = peft.PeftModel.from_pretrained(base, str(folder / "adapter"))
-    return Verifier(model, tokenizer, described.contract, described.id, name_or_folder)
+    encode = partial(tags.encode, tokenizer, described.contract)
+    return Verifier(
+        models.read_labels(model.eval(), described.contract), encode, described.id, name_or_folder
+    )
 
 
 def read_description(folder: Path) -> Description:

@@ -6,6 +6,7 @@ from torch import Tensor
 from torch.nn.functional import log_softmax
 
 from shepherd.errors import ShepherdError
+from verifier.heads import LabelRows
 from verifier.model import TagReader
 
 
@@ -16,7 +17,9 @@ def tag_log_probabilities(reader: TagReader, hidden: Tensor, loss: str) -> Tenso
     ``-``), ``pair`` over the two labels alone, as the score does.
     """
     if loss == "vocab":
-        return log_softmax(reader.vocab_logits(hidden), -1)[:, reader.labels]
+        if not isinstance(reader.head, LabelRows):
+            raise ShepherdError("loss: vocab needs the language model's own head; use --set loss=pair")
+        return log_softmax(reader.head.vocab_logits(hidden), -1)[:, reader.head.labels]
     return log_softmax(reader.pair_logits(hidden), -1)
 
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from shepherd.assets import resolve_model
 from shepherd.errors import ShepherdError
 from verifier.config import LoraConfig
+from verifier.heads import Head, LabelRows
 from verifier.tags import TagContract
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -149,74 +150,69 @@ def trainable_parameters(model: nn.Module) -> list[nn.Parameter]:
 
 
 class TagReader:
-    """Reads logits at tag positions: body once, head only where a tag stands.
+    """Reads logits of good and bad at tag positions: body once, head only where a tag stands.
 
     Args:
-        model: a causal language model, bare or with an adapter.
-        contract: the ids of tag, good and bad.
+        model: a transformer, bare or with an adapter: a causal language model, or its body alone.
+        head: what turns hidden states into the two logits.
     """
 
-    def __init__(self, model: Any, contract: TagContract) -> None:
-        causal = model.get_base_model() if hasattr(model, "get_base_model") else model
-        self.body: Any = getattr(causal, causal.base_model_prefix)
-        self.head: Any = causal.get_output_embeddings()
-        self.causal = causal
-        self.labels = torch.tensor([contract.good_id, contract.bad_id], device=self.device)
-        self.contract = contract
-        if not isinstance(self.head, nn.Linear) or not self.head.weight.dtype.is_floating_point:
-            raise ShepherdError(
-                "the output head is quantized or carries an adapter, so its label rows cannot be read; "
-                "keep it out of lora.targets"
-            )
+    def __init__(self, model: Any, head: Head) -> None:
+        self.model = model.get_base_model() if hasattr(model, "get_base_model") else model
+        self.body: Any = getattr(self.model, self.model.base_model_prefix, self.model)
+        self.head = head
 
     @property
     def device(self) -> torch.device:
-        """Where the head lives."""
-        device: torch.device = self.head.weight.device
+        """Where the tokens go."""
+        device: torch.device = self.body.get_input_embeddings().weight.device
         return device
 
     @property
     def context(self) -> int:
         """Most tokens the model can read."""
-        return int(getattr(self.causal.config, "max_position_embeddings", 1 << 30))
+        return int(getattr(self.model.config, "max_position_embeddings", 1 << 30))
 
     def hidden(self, ids: Tensor, at: Tensor) -> Tensor:
         """Hidden states ``(n_tags, d)`` at flat positions ``at`` of right-padded ``ids`` (rows, length)."""
         states: Tensor = self.body(input_ids=ids, use_cache=False).last_hidden_state
         return states.flatten(0, 1)[at]
 
-    def vocab_logits(self, hidden: Tensor) -> Tensor:
-        """Logits over the whole vocabulary in fp32, shape ``(n_tags, vocabulary)``."""
-        logits: Tensor = self.head(hidden.to(self.head.weight.dtype))
-        return logits.float()
-
     def pair_logits(self, hidden: Tensor) -> Tensor:
-        """Logits of good and bad in fp32, shape ``(n_tags, 2)``: two rows of the head instead of all."""
-        rows = self.head.weight[self.labels].float()
-        logits: Tensor = hidden.float() @ rows.T
-        if self.head.bias is not None:
-            logits = logits + self.head.bias[self.labels].float()
-        return logits
-
-    @torch.no_grad()
-    def check(self, ids: Tensor, at: Tensor) -> None:
-        """Compare with the model's own logits once: some architectures scale or cap them after the head."""
-        own = self.causal(input_ids=ids, use_cache=False).logits
-        own = own.reshape(-1, own.shape[-1])[at][:, self.labels].float().softmax(-1)
-        mine = self.pair_logits(self.hidden(ids, at)).softmax(-1)
-        tolerance = 1e-4 if self.head.weight.dtype == torch.float32 else 0.05
-        worst = float((own - mine).abs().max())
-        if worst > tolerance:
-            raise ShepherdError(
-                f"{type(self.causal).__name__}: its logits are not hidden states times head "
-                f"(scores differ by {worst:.3f}); this architecture is not supported"
-            )
+        """Logits of good and bad in fp32, shape ``(n_tags, 2)``."""
+        return self.head.pair_logits(hidden)
 
 
-def base_fingerprint(reader: TagReader) -> str:
-    """Hash of the two label rows of the head: tells one base from another, quantized or not."""
-    rows = reader.head.weight[reader.labels].detach().to("cpu", torch.bfloat16).contiguous()
-    shape = f"{tuple(reader.head.weight.shape)}|".encode()
+def read_labels(model: Any, contract: TagContract) -> TagReader:
+    """A reader of the two label rows of a causal language model's own head."""
+    causal = model.get_base_model() if hasattr(model, "get_base_model") else model
+    return TagReader(model, LabelRows(causal.get_output_embeddings(), contract.good_id, contract.bad_id))
+
+
+@torch.no_grad()
+def check_head(reader: TagReader, ids: Tensor, at: Tensor) -> None:
+    """Compare label rows with the model's own logits once: some architectures scale or cap them."""
+    head = reader.head
+    if not isinstance(head, LabelRows):
+        return
+    own = reader.model(input_ids=ids, use_cache=False).logits
+    own = own.reshape(-1, own.shape[-1])[at][:, head.labels].float().softmax(-1)
+    mine = reader.pair_logits(reader.hidden(ids, at)).softmax(-1)
+    tolerance = 1e-4 if head.linear.weight.dtype == torch.float32 else 0.05
+    worst = float((own - mine).abs().max())
+    if worst > tolerance:
+        raise ShepherdError(
+            f"{type(reader.model).__name__}: its logits are not hidden states times head "
+            f"(scores differ by {worst:.3f}); this architecture is not supported"
+        )
+
+
+def base_fingerprint(model: Any, contract: TagContract) -> str:
+    """Hash of the two label rows of the base's head: tells one base from another, quantized or not."""
+    causal = model.get_base_model() if hasattr(model, "get_base_model") else model
+    weight = causal.get_output_embeddings().weight
+    rows = weight[[contract.good_id, contract.bad_id]].detach().to("cpu", torch.bfloat16).contiguous()
+    shape = f"{tuple(weight.shape)}|".encode()
     return hashlib.sha256(shape + rows.view(torch.int16).numpy().tobytes()).hexdigest()
 
 

@@ -6,9 +6,9 @@ stands on the right, where causal attention never looks, so batches only change 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -18,12 +18,10 @@ from torch import Tensor
 from shepherd.steps import split
 from verifier.batches import fixed_batches
 from verifier.model import TagReader
-from verifier.tags import EncodedSolution, TagContract, encode
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+from verifier.tags import EncodedSolution
 
 StepScores = list[float]
+Encode = Callable[[Sequence[tuple[str, Sequence[str]]]], Iterable[EncodedSolution]]
 _WINDOW_BATCHES = 32
 
 
@@ -76,21 +74,18 @@ class Verifier:
     """A trained verifier, ready to score.
 
     Attributes:
-        id: short hash of adapter and contract; scores files carry it.
+        reader: body and head, in eval mode.
+        encode: (question, steps) pairs as tokens, each with the positions its scores are read at.
+        id: short hash of all that decides a score; scores files carry it.
+        name: what the user called it.
         counts: running totals of what was scored.
     """
 
-    model: Any
-    tokenizer: PreTrainedTokenizerBase
-    contract: TagContract
+    reader: TagReader
+    encode: Encode
     id: str
     name: str
     counts: ScoringCounts = field(default_factory=ScoringCounts)
-    _reader: TagReader = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.model.eval()
-        self._reader = TagReader(self.model, self.contract)
 
     def score(self, question: str, solutions: Sequence[str]) -> list[StepScores]:
         """Step scores of each solution of one question; a solution without steps gets an empty list."""
@@ -143,9 +138,9 @@ class Verifier:
         # Repeated texts of one question are read once and get the very same numbers, so that ties stay ties.
         unique = {pair: i for i, pair in enumerate(dict.fromkeys(pairs))}
         keys = list(unique)
-        encoded = list(encode(self.tokenizer, self.contract, keys))
-        scored = score_encoded(self._reader, encoded, batch_tokens)
-        beyond = [int((solution.tags >= self._reader.context).sum()) for solution in encoded]
+        encoded = list(self.encode(keys))
+        scored = score_encoded(self.reader, encoded, batch_tokens)
+        beyond = [int((solution.tags >= self.reader.context).sum()) for solution in encoded]
         self._count(pairs, unique, encoded, beyond)
         lists = [[float(f"{score:.8g}") for score in scores.tolist()] for scores in scored]
         found = iter([list(lists[unique[pair]]) for pair in pairs])

@@ -100,7 +100,7 @@ class Trainer:
         run.log(models.adapted_share(self.model))
         if config.gradient_checkpointing:
             models.enable_gradient_checkpointing(self.model)
-        self.reader = models.TagReader(self.model, prepared.contract)
+        self.reader = models.read_labels(self.model, prepared.contract)
         self._check_reader()
         self.named = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
         self.optimizer = make_optimizer(config, list(self.named.values()))
@@ -169,7 +169,7 @@ class Trainer:
         metrics = self._held_out_metrics() if prepared.heldout.rows else {}
         description = {
             "base": _lasting_name(config.base),
-            "base_fingerprint": models.base_fingerprint(self.reader),
+            "base_fingerprint": models.base_fingerprint(self.model, prepared.contract),
             "quantization": config.quantization,
             "dtype": config.dtype,
             "max_length": config.max_length,
@@ -280,7 +280,7 @@ class Trainer:
             )
         batch = collate(self.prepared.train.rows[:1], self.prepared.pad_id)
         self.model.eval()
-        self.reader.check(batch.ids.to(self.reader.device), batch.at.to(self.reader.device))
+        models.check_head(self.reader, batch.ids.to(self.reader.device), batch.at.to(self.reader.device))
 
 
 def _lasting_name(base: str) -> str:

@@ -23,12 +23,28 @@ class Prompt:
     Attributes:
         key: The problem's id. Candidate i of a key draws the same numbers in whatever batch it is sampled.
         text: The prompt itself, before the tokenizer adds its BOS.
-        chat: Put the text into the tokenizer's chat template, as one user turn.
+        chat: Put the text into the tokenizer's chat template, as the last user turn.
+        system: What the system turn says; "" for none.
+        examples: Earlier (user, assistant) turns: the few shots of a chat.
     """
 
     key: str
     text: str
     chat: bool = False
+    system: str = ""
+    examples: tuple[tuple[str, str], ...] = ()
+
+    def messages(self) -> list[dict[str, str]]:
+        """The turns of a chat, as chat templates and servers take them.
+
+        Example:
+            >>> Prompt("p1", "2 + 2?", chat=True, system="Be brief.").messages()
+            [{'role': 'system', 'content': 'Be brief.'}, {'role': 'user', 'content': '2 + 2?'}]
+        """
+        turns = [("system", self.system)] if self.system else []
+        for question, solution in self.examples:
+            turns += [("user", question), ("assistant", solution)]
+        return [{"role": role, "content": text} for role, text in [*turns, ("user", self.text)]]
 
 
 @dataclass(frozen=True, slots=True)

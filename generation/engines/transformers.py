@@ -119,8 +119,9 @@ class TransformersEngine:
                 raise ShepherdError(
                     f"model {self.name}: the tokenizer has no chat template; set prompt.chat=false"
                 )
-            turn = [{"role": "user", "content": prompt.text}]
-            ids = self.tokenizer.apply_chat_template(turn, add_generation_prompt=True, return_dict=False)
+            ids = self.tokenizer.apply_chat_template(
+                prompt.messages(), add_generation_prompt=True, return_dict=False
+            )
         else:
             ids = self.tokenizer(prompt.text)["input_ids"]
         if not ids:

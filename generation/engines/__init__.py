@@ -6,14 +6,15 @@ Left out on purpose: streaming, beams and logits processors. Best-of-n needs non
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from shepherd.errors import ShepherdError
 from shepherd.records import Candidate
+from shepherd.serving import ServerConfig
 
-ENGINES = ("transformers", "vllm")
+ENGINES = ("transformers", "vllm", "server")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,20 @@ class Engine(Protocol):
         ...
 
 
-def load_engine(engine: str, model: str, *, device: str = "auto", dtype: str = "auto") -> Engine:
+@runtime_checkable
+class StreamingEngine(Engine, Protocol):
+    """A sampler whose prompts are finished one by one, so that an error costs none that came before it."""
+
+    def stream(
+        self, prompts: Sequence[Prompt], n: int, sampling: Sampling, seed: int, first: int = 0
+    ) -> Iterator[list[Candidate]]:
+        """As `generate`, each prompt's candidates as soon as they and all before them are there."""
+        ...
+
+
+def load_engine(
+    engine: str, model: str, *, device: str = "auto", dtype: str = "auto", server: ServerConfig | None = None
+) -> Engine:
     """Load the sampler ``engine`` with ``model``.
 
     Args:
@@ -92,11 +106,16 @@ def load_engine(engine: str, model: str, *, device: str = "auto", dtype: str = "
         model: ``embedded:weak``, a folder, or a name on the Hugging Face hub.
         device: ``auto`` is CUDA where there is one, else the CPU.
         dtype: ``auto`` is the checkpoint's own, and float32 on the CPU.
+        server: Where the endpoint of the engine ``server`` is; None for the default one.
 
     Raises:
         ShepherdError: for an engine that is unknown or not installed.
     """
     require_engine(engine)
+    if engine == "server":
+        from generation.engines.server import ServerEngine
+
+        return ServerEngine.connect(model, server or ServerConfig())
     from generation.engines.transformers import TransformersEngine
 
     return TransformersEngine.load(model, device=device, dtype=dtype)
@@ -113,5 +132,9 @@ def require_engine(engine: str) -> None:
 
         require("vllm")
         raise ShepherdError("engine vllm: not part of this release; set engine=transformers")
+    if engine == "server":
+        from shepherd.extras import require
+
+        require("server")
     if engine not in ENGINES:
         raise ShepherdError(f"engine: {engine!r} is unknown; choose one of {', '.join(ENGINES)}")

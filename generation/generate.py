@@ -83,13 +83,16 @@ def _append(
     """Sample the chunks that are not finished, and append their problems one by one."""
     sampling = Sampling(**config.sampling.model_dump())
     chunks = [each for each in plan(len(problems), n, config.chunk) if each.stop > done]
-    sample = engine.stream if isinstance(engine, StreamingEngine) else engine.generate
     tokens = 0
     with (
         progress("sampling", len(problems) * n, "candidates", done * n) as bar,
         open_to_append(path) as handle,
     ):
         for chunk in chunks:
+            sample = engine.generate
+            if isinstance(engine, StreamingEngine):
+                # no batch is behind it, so what was finished before the kill need not be sampled again
+                chunk, sample = range(max(chunk.start, done), chunk.stop), engine.stream
             mine = [problems[index] for index in chunk]
             sampled = sample(prompts_of(mine, config.prompt), n, sampling, config.seed)
             for index, candidates in zip(chunk, sampled, strict=True):

@@ -85,8 +85,7 @@ class Endpoint:
 
         def cancel_after(index: int, failed: Future[T]) -> None:
             if not failed.cancelled() and failed.exception() is not None:
-                for later in futures[index + 1 :]:
-                    later.cancel()
+                _cancel(futures[index + 1 :])
 
         try:
             for index, future in enumerate(futures):
@@ -94,8 +93,7 @@ class Endpoint:
             for future in futures:
                 yield future.result()
         finally:
-            for future in futures:
-                future.cancel()
+            _cancel(futures)
 
     async def ask(
         self, url: str, body: dict[str, Any] | None, read: Callable[[dict[str, Any]], T], what: str
@@ -205,6 +203,12 @@ class Endpoint:
             f"{url}: {fault} (asked for {what}, {tried}); {remedy(fault.kind)}; what is finished is kept, "
             "--resume goes on with a run"
         )
+
+
+def _cancel(futures: Sequence[Future[T]]) -> None:
+    """Cancel jobs, those that wait first: the end of one that runs would let the next begin."""
+    for future in reversed(futures):
+        future.cancel()
 
 
 _NO_REDIRECT: Any = {"follow_redirects": False}  # a POST would turn into a GET, and the key travel on

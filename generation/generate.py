@@ -66,7 +66,14 @@ def sample_pool(
     _check_finished(finished, problems, n, path)
     pools = list(finished)
     if len(finished) < len(problems):
-        loaded = engine or load_engine(config.engine, config.model, device=config.device, dtype=config.dtype)
+        loaded = engine or load_engine(
+            config.engine,
+            config.model,
+            device=config.device,
+            dtype=config.dtype,
+            vllm=config.vllm,
+            server=config.server,
+        )
         try:
             pools += _append(config, n, problems, len(finished), path, loaded)
         finally:

@@ -12,8 +12,9 @@ from typing import Protocol
 
 from shepherd.errors import ShepherdError
 from shepherd.records import Candidate
+from shepherd.serving import ServerConfig, VllmConfig
 
-ENGINES = ("transformers", "vllm")
+ENGINES = ("transformers", "vllm", "server")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,15 @@ class Engine(Protocol):
         ...
 
 
-def load_engine(engine: str, model: str, *, device: str = "auto", dtype: str = "auto") -> Engine:
+def load_engine(
+    engine: str,
+    model: str,
+    *,
+    device: str = "auto",
+    dtype: str = "auto",
+    vllm: VllmConfig | None = None,
+    server: ServerConfig | None = None,
+) -> Engine:
     """Load the sampler ``engine`` with ``model``.
 
     Args:
@@ -92,11 +101,21 @@ def load_engine(engine: str, model: str, *, device: str = "auto", dtype: str = "
         model: ``embedded:weak``, a folder, or a name on the Hugging Face hub.
         device: ``auto`` is CUDA where there is one, else the CPU.
         dtype: ``auto`` is the checkpoint's own, and float32 on the CPU.
+        vllm: How the engine ``vllm`` runs the model.
+        server: Where the engine ``server`` finds it.
 
     Raises:
         ShepherdError: for an engine that is unknown or not installed.
     """
     require_engine(engine)
+    if engine == "vllm":
+        from generation.engines.vllm import VllmEngine
+
+        return VllmEngine.load(model, vllm, device=device, dtype=dtype)
+    if engine == "server":
+        from generation.engines.server import ServerEngine
+
+        return ServerEngine.connect(model, server or ServerConfig())
     from generation.engines.transformers import TransformersEngine
 
     return TransformersEngine.load(model, device=device, dtype=dtype)
@@ -109,9 +128,12 @@ def require_engine(engine: str) -> None:
         >>> require_engine("transformers")
     """
     if engine == "vllm":
+        from shepherd.extras import require_vllm
+
+        require_vllm()
+    if engine == "server":
         from shepherd.extras import require
 
-        require("vllm")
-        raise ShepherdError("engine vllm: not part of this release; set engine=transformers")
+        require("server")
     if engine not in ENGINES:
         raise ShepherdError(f"engine: {engine!r} is unknown; choose one of {', '.join(ENGINES)}")

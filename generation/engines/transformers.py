@@ -19,6 +19,7 @@ from transformers.utils import logging
 from generation.engines import Prompt, Sampling
 from generation.engines.draw import draw, uniforms
 from generation.engines.shared_prefix import NAME, SharedPrefixCache, refusal
+from generation.engines.texts import cut, decode, encode, end_tokens
 from shepherd.assets import resolve_model
 from shepherd.errors import ShepherdError
 from shepherd.records import Candidate
@@ -35,13 +36,8 @@ class TransformersEngine:
 
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str) -> None:
         self.model, self.tokenizer, self.name = model, tokenizer, name
-        of_model = model.generation_config.eos_token_id if model.generation_config is not None else None
-        ends = {tokenizer.eos_token_id, *(of_model if isinstance(of_model, list) else [of_model])} - {None}
-        if not ends:
-            raise ShepherdError(
-                f"{name}: neither model nor tokenizer has an end-of-sequence token; set eos_token"
-            )
-        self.ends = torch.tensor(sorted(ends), device=model.device)
+        ends = end_tokens(tokenizer, model.generation_config, name)
+        self.ends = torch.tensor(ends, device=model.device)
 
     @classmethod
     def load(cls, name_or_path: str, *, device: str = "auto", dtype: str = "auto") -> Self:
@@ -85,7 +81,7 @@ class TransformersEngine:
             token among them, under the model's own distribution: temperature 1 and no nucleus, whatever was
             sampled with. ``tokens`` counts the same tokens.
         """
-        encoded = [self._encode(prompt) for prompt in prompts]
+        encoded = [encode(self.tokenizer, prompt, self.name) for prompt in prompts]
         longest = max(map(len, encoded)) + sampling.max_new_tokens
         if (reason := refusal(self.model, longest)) is not None:
             raise ShepherdError(f"model {self.name}: {reason}; lower max_new_tokens or take another model")
@@ -96,10 +92,10 @@ class TransformersEngine:
             batch = _Batch(self.model, encoded, n, torch.from_numpy(streams), sampling)
             while batch.step(self._ended):
                 pass
-        texts = self._decode(batch.solutions(self.ends.tolist()))
+        texts = decode(self.tokenizer, batch.solutions(self.ends.tolist()))
         candidates = [
             Candidate(
-                text=_cut(text, sampling.stop),
+                text=cut(text, sampling.stop),
                 generator=self.name,
                 finish_reason="stop" if stopped else "length",
                 tokens=count,
@@ -111,37 +107,13 @@ class TransformersEngine:
         ]
         return [candidates[i : i + n] for i in range(0, len(candidates), n)]
 
-    def _encode(self, prompt: Prompt) -> list[int]:
-        """Token ids of a prompt, as the tokenizer begins a text, or a turn."""
-        ids: Any
-        if prompt.chat:
-            if getattr(self.tokenizer, "chat_template", None) is None:
-                raise ShepherdError(
-                    f"model {self.name}: the tokenizer has no chat template; set prompt.chat=false"
-                )
-            ids = self.tokenizer.apply_chat_template(
-                prompt.messages(), add_generation_prompt=True, return_dict=False
-            )
-        else:
-            ids = self.tokenizer(prompt.text)["input_ids"]
-        if not ids:
-            raise ShepherdError(f"problem {prompt.key}: the prompt is empty; a question is needed")
-        return list(ids)
-
-    def _decode(self, rows: Tensor | list[list[int]]) -> list[str]:
-        """Texts of rows of token ids, exactly as the tokens spell them."""
-        texts: list[str] = self.tokenizer.batch_decode(
-            rows, skip_special_tokens=True, clean_up_tokenization_spaces=False
-        )
-        return texts
-
     def _ended(self, tokens: Tensor, stop: tuple[str, ...]) -> Tensor:
         """Which rows end with their newest token; ``tokens`` is (rows, sampled so far)."""
         ended = torch.isin(tokens[:, -1], self.ends)
         if stop:
             # a token is at least a character, or part of one; a few more for those that are bytes
             tail = tokens[:, -(max(map(len, stop)) + 4) :]
-            texts = self._decode(tail)
+            texts = decode(self.tokenizer, tail.tolist())
             ended |= torch.tensor([any(s in text for s in stop) for text in texts], device=ended.device)
         return ended
 
@@ -247,9 +219,3 @@ def _sampling_phase(model: PreTrainedModel) -> Iterator[None]:
         torch.set_num_threads(threads)
         model.set_attn_implementation(attention)
         model.train(training)
-
-
-def _cut(text: str, stop: tuple[str, ...]) -> str:
-    """The text before the first stop text."""
-    ends = [at for at in map(text.find, stop) if at >= 0]
-    return text[: min(ends)] if ends else text

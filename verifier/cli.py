@@ -173,7 +173,7 @@ def _print_config(config: ScoreConfig, as_json: bool) -> None:
 
 def _inputs(config: TrainPrmConfig) -> list[Path]:
     """Files whose SHA-256 the manifest keeps."""
-    from verifier.rows import rows_path
+    from verifier.data.rows import rows_path
 
     named = [rows_path(config.data), *([] if config.heldout is None else [rows_path(config.heldout)])]
     return [Path(path) for path in named if path != "-"]

@@ -14,7 +14,7 @@ from verifier import heldout
 from verifier import model as models
 from verifier.batches import EncodedRows, encode_rows, make_plan, shuffle_labels
 from verifier.config import TrainPrmConfig
-from verifier.rows import RowCounts, describe, read_rows
+from verifier.data.rows import RowCounts, describe, read_rows
 from verifier.tags import TagContract, Template, resolve
 
 

@@ -32,7 +32,7 @@ from shepherd.errors import ShepherdError, at
 from shepherd.files import read_jsonl
 from shepherd.records import StepRow
 from shepherd.steps import TAG, has_tag
-from verifier.math_shepherd import BadRowError, parse_math_shepherd
+from verifier.data.math_shepherd import BadRowError, parse_math_shepherd
 
 OnBadRow = Literal["error", "skip"]
 

@@ -25,7 +25,9 @@ C = TypeVar("C", GenerateConfig, RerankConfig, DemoConfig)
 @click.command()
 @click.option("--n", type=click.IntRange(min=1), help="Candidates a problem.  [default: 16]")
 @click.option("--model", metavar="MODEL", help="embedded:weak, embedded:strong, a folder or a hub name.")
-@click.option("--problems", metavar="SOURCE", help="embedded, gsm8k, a file or a folder.  [default: embedded]")
+@click.option(
+    "--problems", metavar="SOURCE", help="embedded, gsm8k, a file or a folder.  [default: embedded]"
+)
 @run_options
 def generate(options: RunOptions, n: int | None, model: str | None, problems: str | None) -> None:
     """Sample candidate solutions of problems into a pool.
@@ -59,7 +61,9 @@ def generate(options: RunOptions, n: int | None, model: str | None, problems: st
     "--n", type=click.IntRange(min=1), help="Candidates a problem.  [default: the pool's own size; 16]"
 )
 @click.option("--model", metavar="MODEL", help="Samples the candidates: embedded:weak, a folder, a hub name.")
-@click.option("--problems", metavar="SOURCE", help="embedded, gsm8k, a file or a folder.  [default: embedded]")
+@click.option(
+    "--problems", metavar="SOURCE", help="embedded, gsm8k, a file or a folder.  [default: embedded]"
+)
 @click.option("--pool", metavar="FILE", help="Rerank candidates made elsewhere (or embedded).")
 @click.option("--pool-format", type=click.Choice(POOL_FORMATS), help="Format of --pool.  [default: shepherd]")
 @click.option("--scores", metavar="FILE", help="Use step scores made elsewhere: id, step_scores.")

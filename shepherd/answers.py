@@ -123,9 +123,7 @@ def _whole(text: str) -> str | None:
     return text if 0 < len(text) <= MAX_LENGTH else None
 
 
-def _marker(
-    pattern: re.Pattern[str], which: Literal["first", "last"], read: _Reader[T]
-) -> _Reader[T]:
+def _marker(pattern: re.Pattern[str], which: Literal["first", "last"], read: _Reader[T]) -> _Reader[T]:
     """A reader of what follows a marker: the rest of its line, else the next line that is not blank."""
 
     def read_after(text: str) -> T | None:

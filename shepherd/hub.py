@@ -6,6 +6,7 @@ is asked once, for at most `PROBE_S`; where it does not answer, only what is in 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
@@ -67,17 +68,31 @@ def fetch_files(repository: str, patterns: Sequence[str], *, remedy: str) -> lis
     return found
 
 
-def load_rows(repository: str, name: str, split: str, *, remedy: str) -> Iterator[Mapping[str, Any]]:
-    """Rows of a split of a data set through ``datasets``; arguments and errors as `fetch_files`."""
+def load_rows(
+    repository: str, name: str, split: str, *, remedy: str, cached: bool = False
+) -> Iterator[Mapping[str, Any]]:
+    """Rows of a split of a data set through ``datasets``; arguments and errors as `fetch_files`.
+
+    ``cached`` looks into the cache alone, and imports nothing where it has no folder of that name.
+    """
+    if cached and not _has_cache(repository):
+        raise ShepherdError(f"{repository} ({split}): not in the Hugging Face cache")
     import datasets
 
-    away = unreachable()
+    away = "only the cache was asked" if cached else unreachable()
     try:
         with _cache_alone(away is not None):
             found = datasets.load_dataset(repository, name, split=split)
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
         raise _absent(f"{repository} ({split})", away or _first_line(error), remedy) from error
     return iter(found)
+
+
+def _has_cache(repository: str) -> bool:
+    from huggingface_hub import constants
+
+    folder = Path(os.environ.get("HF_DATASETS_CACHE") or Path(constants.HF_HOME) / "datasets")
+    return (folder / repository.replace("/", "___")).is_dir()
 
 
 @contextmanager

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from click.testing import CliRunner
 
+from shepherd import problems as sources
 from shepherd.answers import extract
 from shepherd.cli import cli
-from shepherd import problems as sources
 
 
 def test_problems_are_written_with_answers_and_solutions(tmp_path: Path) -> None:

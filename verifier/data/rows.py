@@ -1,4 +1,8 @@
-"""Training rows from files: Math-Shepherd's format, TRL's stepwise format and this project's step rows.
+"""Training rows from files: Math-Shepherd, TRL stepwise, PRM800K and this project's step rows.
+
+Files are read as a stream: of a row there is only what training needs, equal questions and labels are one
+object, and repeated rows are known by their hashes. The 445,000 rows of Math-Shepherd (793 MB) stay below
+1.2 GB that way, and those of a large file are kept parsed (`verifier.data.cache`).
 
 What real rows do (the names are those of the counts), and the rule for each:
 
@@ -16,32 +20,39 @@ What real rows do (the names are those of the counts), and the rule for each:
 - ``labels_end_early``, ``misaligned``, ``tag_inside_step``, ``wrong_count``, ``blank_step``: labels do not
   fit the steps. Never guessed: an error that names the row, or with ``on_bad_row: skip`` skipped and counted.
 
+The oddities of PRM800K are in `verifier.data.prm800k`.
+
 Broken JSON, a missing field and a field of the wrong kind are always errors. No torch here.
 """
 
 from __future__ import annotations
 
-import math
+import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from shepherd.assets import PREFIX, asset
+from shepherd.console import Progress, progress
 from shepherd.errors import ShepherdError, at
 from shepherd.files import read_jsonl
+from shepherd.problems.files import read_parquet
 from shepherd.records import StepRow
-from shepherd.steps import TAG, has_tag
-from verifier.data.math_shepherd import BadRowError, parse_math_shepherd
+from verifier.data import cache
+from verifier.data.math_shepherd import BadRowError
+from verifier.data.parse import parse_line
+from verifier.data.prm800k import Neutral
+from verifier.data.sources import locate
 
 OnBadRow = Literal["error", "skip"]
 
-_FIELDS = (
-    "input and label (Math-Shepherd), prompt, completions and labels (TRL stepwise), "
-    "or question, steps and labels"
-)
+LARGE_BYTES = 32 << 20
+"""A file from this size on shows its progress and is kept parsed."""
+
+_MIB = 1 << 20
 # Rows that no rule can read are left out under either setting: nothing in them contradicts itself.
-_ALWAYS_SKIPPED = frozenset({"no_header", "no_labels"})
+_ALWAYS_SKIPPED = frozenset({"no_header", "no_labels", "bad_problem"})
 
 
 class Skipped(NamedTuple):
@@ -54,7 +65,17 @@ class Skipped(NamedTuple):
 
 @dataclass(slots=True)
 class RowCounts:
-    """What a file held: rows read, rows kept, repairs by name, rows left out with their line and reason."""
+    """What a file held.
+
+    Attributes:
+        source: its name.
+        read: lines read.
+        kept: rows kept; a line of PRM800K can give several.
+        duplicates: rows left out because an earlier one has the same question and steps.
+        oddities: repairs by name.
+        skipped: lines left out, with their reason.
+        questions: each question of the kept rows and the line it first stands on.
+    """
 
     source: str = ""
     read: int = 0
@@ -62,6 +83,7 @@ class RowCounts:
     duplicates: int = 0
     oddities: Counter[str] = field(default_factory=Counter)
     skipped: list[Skipped] = field(default_factory=list)
+    questions: dict[str, int] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Counts alone; the skipped rows by kind."""
@@ -74,144 +96,126 @@ class RowCounts:
         }
 
 
-class Parsed(NamedTuple):
-    """A row as read, and the oddities it was repaired from."""
-
-    row: StepRow
-    oddities: tuple[str, ...]
-
-
 def read_rows(
-    source: str, *, on_bad_row: OnBadRow = "error", dedup: bool = False, limit: int | None = None
+    source: str,
+    *,
+    on_bad_row: OnBadRow = "error",
+    dedup: bool = False,
+    limit: int | None = None,
+    neutral: Neutral = "good",
 ) -> tuple[list[StepRow], RowCounts]:
-    """Read training rows from a file, or the packaged ones (``"embedded"``).
+    """Read training rows.
 
     Args:
-        source: path of a JSON-lines file (``.gz`` and ``.xz`` too), ``"-"``, or ``"embedded"``.
+        source: what `verifier.data.sources.locate` knows: a file (JSON lines, ``.gz``, ``.xz``, Parquet),
+            ``"-"``, ``"embedded"``, or a published set by its name.
         on_bad_row: what to do with labels that do not fit the steps.
         dedup: keep only the first of rows with the same question and steps.
         limit: stop after this many rows kept.
+        neutral: label of a PRM800K step rated 0.
 
     Raises:
         ShepherdError: with file and line.
     """
-    path = rows_path(source)
     counts = RowCounts(source)
     rows: list[StepRow] = []
-    seen: set[tuple[str, tuple[str, ...]]] = set()
-    for line, data in read_jsonl(path):
+    shared = _Shared()
+    seen: set[bytes] = set()
+    files = locate(source)
+    for path in files:
         if limit is not None and len(rows) >= limit:
             break
-        counts.read += 1
-        try:
-            row, oddities = parse(data, path, line)
-        except BadRowError as bad:
-            counts.skipped.append(Skipped(line, bad.kind, bad.reason))
-            continue
-        counts.oddities.update(oddities)
-        if dedup:
-            key = (row.question, row.steps)
-            if key in seen:
-                counts.duplicates += 1
-                continue
-            seen.add(key)
-        rows.append(row)
+        for line, row in _rows_of(path, neutral, counts, is_whole=limit is None):
+            if dedup:
+                key = _digest(row)
+                if key in seen:
+                    counts.duplicates += 1
+                    continue
+                seen.add(key)
+            rows.append(shared.slim(row))
+            counts.questions.setdefault(rows[-1].question, line)
+            if limit is not None and len(rows) >= limit:
+                break
+        if on_bad_row == "error":
+            _refuse(path, [row for row in counts.skipped if row.kind not in _ALWAYS_SKIPPED])
     counts.kept = len(rows)
-    if on_bad_row == "error":
-        _refuse(path, [row for row in counts.skipped if row.kind not in _ALWAYS_SKIPPED])
     if not rows:
-        raise ShepherdError(f"{path}: no usable row among {counts.read} ({counts.to_json()['skipped']})")
+        where = files[0] if len(files) == 1 else source
+        raise ShepherdError(f"{where}: no usable row among {counts.read} ({counts.to_json()['skipped']})")
     return rows, counts
 
 
-def rows_path(source: str) -> str:
-    """The file of ``"embedded"`` (the packaged rows) and of ``"embedded:<asset>"``; else as given."""
-    if source == "embedded":
-        return str(asset("rows"))
-    return str(asset(source.removeprefix(PREFIX))) if source.startswith(PREFIX) else source
+class _Shared:
+    """One object for equal questions, labels and names: most of what rows say is said many times."""
+
+    def __init__(self) -> None:
+        self._texts: dict[str, str] = {}
+        self._labels: dict[tuple[float | None, ...], tuple[float | None, ...]] = {}
+
+    def slim(self, row: StepRow) -> StepRow:
+        """The same row in less memory."""
+        question = self._texts.setdefault(row.question, row.question)
+        source = self._texts.setdefault(row.source, row.source)
+        labels = self._labels.setdefault(row.labels, row.labels)
+        return StepRow(question, row.steps, labels, source, row.id)
 
 
-def parse(data: Mapping[str, Any], where: str, line: int) -> Parsed:
-    """Read one row of any of the three formats, told apart by its fields.
-
-    Raises:
-        BadRowError: when labels do not fit the steps.
-        ShepherdError: when a field is missing or of the wrong kind.
-    """
-    if "input" in data or "label" in data:
-        text, label = (_text(data, key, where, line) for key in ("input", "label"))
-        question, steps, labels, oddities = parse_math_shepherd(text, label)
-        return _checked(StepRow(question, steps, labels, source=str(data.get("task") or "")), oddities)
-    if "prompt" in data or "completions" in data:
-        return _parse_stepwise(data, where, line)
-    return _parse_step_row(data, where, line)
+def _digest(row: StepRow) -> bytes:
+    """What tells rows apart in 16 bytes; lengths keep the parts apart."""
+    parts = (row.question, *row.steps)
+    text = "".join(f"{len(part)}:{part}" for part in parts)
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
-def _parse_step_row(data: Mapping[str, Any], where: str, line: int) -> Parsed:
-    """A row of this project; other numbers of steps and labels are a bad row, not a broken file."""
-    missing = ", ".join(f'"{key}"' for key in ("question", "steps", "labels") if key not in data)
-    if missing:
-        raise at(where, line, f"no {missing} field; a row needs {_FIELDS}")
-    steps, labels = data["steps"], data["labels"]
-    if isinstance(steps, list) and isinstance(labels, list) and len(steps) != len(labels):
-        raise BadRowError("wrong_count", f"{len(steps)} steps but {len(labels)} labels")
-    return _checked(StepRow.from_json(data, where, line), ())
+def _rows_of(
+    path: str, neutral: Neutral, counts: RowCounts, *, is_whole: bool
+) -> Iterator[tuple[int, StepRow]]:
+    """Rows of one file with their lines, from the cache if they are there; the counts grow as they come."""
+    size = Path(path).stat().st_size if Path(path).is_file() else 0
+    if size < LARGE_BYTES or not is_whole:
+        yield from _parse_file(path, neutral, counts)
+        return
+    place = cache.place_of(path, neutral)
+    kept = cache.read(place)
+    if kept is not None:
+        counts.read += kept.counts["read"]
+        counts.oddities.update(kept.counts["oddities"])
+        counts.skipped += [Skipped(*each) for each in kept.counts["skipped"]]
+        yield from kept.rows
+        return
+    mine = RowCounts(path)
+    with cache.Writer(place) as writer, progress(f"reading {Path(path).name}", size // _MIB, "MiB") as bar:
+        for line, row in _parse_file(path, neutral, mine, bar):
+            writer.add(line, row)
+            yield line, row
+        found = {"read": mine.read, "oddities": dict(mine.oddities), "skipped": [*map(list, mine.skipped)]}
+        writer.finish(found)
+    counts.read += mine.read
+    counts.oddities.update(mine.oddities)
+    counts.skipped += mine.skipped
 
 
-def _parse_stepwise(data: Mapping[str, Any], where: str, line: int) -> Parsed:
-    """TRL stepwise: a tag that closes a completion is taken off, soft labels are kept."""
-    prompt = _text(data, "prompt", where, line)
-    for key in ("completions", "labels"):
-        if key not in data:
-            raise at(where, line, f'no "{key}" field; a TRL stepwise row has prompt, completions and labels')
-        if not isinstance(data[key], list):
-            raise at(where, line, f'"{key}" must be a list, found {data[key]!r:.40}')
-    completions, labels = data["completions"], data["labels"]
-    if len(completions) != len(labels):
-        raise BadRowError("wrong_count", f"{len(completions)} completions but {len(labels)} labels")
-    steps = []
-    for index, completion in enumerate(completions):
-        if not isinstance(completion, str):
-            raise at(where, line, f"completions[{index}] must be text, found {completion!r:.40}")
-        steps.append(completion.strip().removesuffix(TAG).strip())
-    for index, label in enumerate(labels):
-        if label is not None and not _is_label(label):
-            raise at(
-                where, line, f"labels[{index}] must be true, false, null or in [0, 1], found {label!r:.40}"
-            )
-    values = tuple(None if label is None else float(label) for label in labels)
-    return _checked(StepRow(question=prompt.strip(), steps=tuple(steps), labels=values), ())
+def _parse_file(
+    path: str, neutral: Neutral, counts: RowCounts, bar: Progress | None = None
+) -> Iterator[tuple[int, StepRow]]:
+    """Parse line by line; what is skipped is counted where it stands."""
+    for line, data in _lines(path, bar):
+        counts.read += 1
+        try:
+            parsed = parse_line(data, path, line, neutral)
+        except BadRowError as bad:
+            counts.skipped.append(Skipped(line, bad.kind, bad.reason))
+            continue
+        for row, oddities in parsed:
+            counts.oddities.update(oddities)
+            yield line, row
 
 
-def _checked(row: StepRow, oddities: Iterable[str]) -> Parsed:
-    """What holds for a row of any format."""
-    if not row.steps or all(label is None for label in row.labels):
-        raise BadRowError("no_labels", "no steps" if not row.steps else "no step has a label")
-    if len(row.steps) != len(row.labels):
-        raise BadRowError("wrong_count", f"{len(row.steps)} steps but {len(row.labels)} labels")
-    if has_tag(row.steps):
-        raise BadRowError("tag_inside_step", f"a step holds the tag {TAG!r} in its own text")
-    if not all(step.strip() for step in row.steps):
-        raise BadRowError("blank_step", "a step has no text")
-    found = list(oddities)
-    if TAG in row.question and "question_holds_tag" not in found:
-        found.append("question_holds_tag")
-    return Parsed(row, tuple(found))
-
-
-def _is_label(value: object) -> bool:
-    if isinstance(value, bool):
-        return True
-    return isinstance(value, int | float) and math.isfinite(value) and 0 <= value <= 1
-
-
-def _text(data: Mapping[str, Any], key: str, where: str, line: int) -> str:
-    if key not in data:
-        raise at(where, line, f'no "{key}" field; a row needs {_FIELDS}')
-    value = data[key]
-    if not isinstance(value, str):
-        raise at(where, line, f'"{key}" must be text, found {value!r:.40}')
-    return value
+def _lines(path: str, bar: Progress | None) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Rows as they stand in the file; a bar is told the megabytes."""
+    if path.endswith(".parquet"):
+        return read_parquet(Path(path))
+    return read_jsonl(path, on_bytes=None if bar is None else lambda count: bar.advance(count / _MIB))
 
 
 def _refuse(path: str, bad: list[Skipped]) -> None:

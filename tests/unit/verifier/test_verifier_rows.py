@@ -14,7 +14,8 @@ from shepherd.errors import ShepherdError
 from shepherd.files import read_jsonl
 from shepherd.steps import TAG
 from verifier.data.math_shepherd import BadRowError, parse_math_shepherd
-from verifier.data.rows import describe, parse, read_rows
+from verifier.data.parse import parse
+from verifier.data.rows import describe, read_rows
 
 
 def _write(path: Path, rows: list[dict[str, Any]]) -> str:

@@ -29,8 +29,9 @@ class ProblemsConfig(Config):
     """Which problems.
 
     Attributes:
-        source: ``embedded`` (the small world) or a file of problem lines; a pool file will do.
-        split: split of the embedded world.
+        source: ``embedded`` (the small world), ``gsm8k`` (the hub), a file in any shape of
+            `shepherd.problems.shapes` (a pool file will do), or a folder with a file a split.
+        split: split of the embedded world, of GSM8K and of a folder.
         limit: the first so many; null for all of a file or a pool, and 500 of the embedded world.
         seed: draws the embedded problems.
     """

@@ -14,10 +14,11 @@ from typing import TextIO
 
 from generation.config import EMBEDDED_PROBLEMS, ProblemsConfig, PromptConfig, SamplerConfig
 from generation.engines import Engine, Prompt, Sampling, StreamingEngine, load_engine
+from shepherd import problems as sources
 from shepherd.console import progress
 from shepherd.errors import ShepherdError
 from shepherd.files import append_line, read_finished, write_error
-from shepherd.records import Problem, ProblemPool, read_problems
+from shepherd.records import Problem, ProblemPool
 
 POOL = "pool.jsonl"
 
@@ -25,7 +26,7 @@ POOL = "pool.jsonl"
 def load_problems(config: ProblemsConfig) -> list[Problem]:
     """The problems a config names, in their order."""
     if config.source != "embedded":
-        return read_problems(config.source, config.limit)
+        return sources.read(config.source, config.split, config.limit)
     from generation.embedded.world import generate_problems
 
     count = EMBEDDED_PROBLEMS if config.limit is None else config.limit

@@ -66,7 +66,13 @@ def sample_pool(
     _check_finished(finished, problems, n, path)
     pools = list(finished)
     if len(finished) < len(problems):
-        loaded = engine or load_engine(config.engine, config.model, device=config.device, dtype=config.dtype)
+        loaded = engine or load_engine(
+            config.engine,
+            config.model,
+            device=config.device,
+            dtype=config.dtype,
+            trust_remote_code=config.trust_remote_code,
+        )
         try:
             pools += _append(config, n, problems, len(finished), path, loaded)
         finally:

@@ -84,7 +84,9 @@ class Engine(Protocol):
         ...
 
 
-def load_engine(engine: str, model: str, *, device: str = "auto", dtype: str = "auto") -> Engine:
+def load_engine(
+    engine: str, model: str, *, device: str = "auto", dtype: str = "auto", trust_remote_code: bool = False
+) -> Engine:
     """Load the sampler ``engine`` with ``model``.
 
     Args:
@@ -92,6 +94,7 @@ def load_engine(engine: str, model: str, *, device: str = "auto", dtype: str = "
         model: ``embedded:weak``, a folder, or a name on the Hugging Face hub.
         device: ``auto`` is CUDA where there is one, else the CPU.
         dtype: ``auto`` is the checkpoint's own, and float32 on the CPU.
+        trust_remote_code: run code that comes with the model.
 
     Raises:
         ShepherdError: for an engine that is unknown or not installed.
@@ -99,7 +102,7 @@ def load_engine(engine: str, model: str, *, device: str = "auto", dtype: str = "
     require_engine(engine)
     from generation.engines.transformers import TransformersEngine
 
-    return TransformersEngine.load(model, device=device, dtype=dtype)
+    return TransformersEngine.load(model, device=device, dtype=dtype, trust_remote_code=trust_remote_code)
 
 
 def require_engine(engine: str) -> None:

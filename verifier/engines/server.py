@@ -63,7 +63,7 @@ class ServerVerifier:
         self.counts = ScoringCounts()
         self.endpoint = Endpoint(config)
         self._url = f"{config.base_url.removesuffix('/v1')}/pooling"
-        self._context: int | None = None
+        self._context: float | None = None  # unknown until the server is asked
 
     @classmethod
     def connect(
@@ -113,7 +113,7 @@ class ServerVerifier:
         # Repeated texts of one question are read once and get the very same numbers, so that ties stay ties.
         place = {pair: i for i, pair in enumerate(dict.fromkeys(pair for pairs in asked for pair in pairs))}
         encoded = list(self.encode(list(place)))
-        context = self._read_context() if encoded else None
+        context = self._read_context() if encoded else math.inf
         jobs = [partial(self._score_batch, batch, context) for batch in _batches(encoded, batch_tokens)]
         known: list[StepScores] = []
         results: list[list[StepScores]] = []
@@ -127,18 +127,18 @@ class ServerVerifier:
                     on_done(index, results[-1])
         return results
 
-    def _read_context(self) -> int | None:
-        """Most tokens that the server reads; None where it does not say."""
+    def _read_context(self) -> float:
+        """Most tokens that the server reads; no limit where it does not say."""
         if self._context is None:
             (models,) = self.endpoint.run([self.endpoint.list_models])
             found = [row.get("max_model_len") for row in models if row["id"] == self.model]
-            self._context = found[0] if found and type(found[0]) is int else None
+            self._context = found[0] if found and type(found[0]) is int else math.inf
         return self._context
 
-    async def _score_batch(self, batch: Sequence[EncodedSolution], context: int | None) -> list[StepScores]:
+    async def _score_batch(self, batch: Sequence[EncodedSolution], context: float) -> list[StepScores]:
         """Scores of some solutions in one request; none is made for solutions without steps."""
         # Tokens after the last tag are not worth reading.
-        read = [solution.tags[solution.tags < (context or math.inf)].tolist() for solution in batch]
+        read = [solution.tags[solution.tags < context].tolist() for solution in batch]
         ids = [solution.ids[: tags[-1] + 1].tolist() for solution, tags in zip(batch, read, strict=True) if tags]
         rows: list[Any] = []
         if ids:
@@ -190,16 +190,15 @@ class ServerVerifier:
             )
         return float(row[self.good])
 
-    def _count(self, solutions: Sequence[EncodedSolution], context: int | None) -> None:
+    def _count(self, solutions: Sequence[EncodedSolution], context: float) -> None:
         old = self.counts
-        limit = context or math.inf
         self.counts = ScoringCounts(
             solutions=old.solutions + len(solutions),
             steps=old.steps + sum(len(each.tags) for each in solutions),
             tokens=old.tokens + sum(len(each.ids) for each in solutions),
             solutions_without_steps=old.solutions_without_steps + sum(not len(each.tags) for each in solutions),
             steps_beyond_context=old.steps_beyond_context
-            + sum(int((each.tags >= limit).sum()) for each in solutions),
+            + sum(int((each.tags >= context).sum()) for each in solutions),
         )
 
 

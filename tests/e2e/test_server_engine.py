@@ -1,4 +1,4 @@
-"""`shepherd generate` and `shepherd rerank` with the server engine: kills, failures, and where the key is not."""
+"""`shepherd generate` and `shepherd rerank` with the server engine: kills, failures, where the key is not."""
 
 from __future__ import annotations
 
@@ -114,7 +114,9 @@ def test_a_server_that_dies_leaves_what_was_finished(
     endpoint: Any, fake: ModuleType, arguments: list[str], tmp_path: Path
 ) -> None:
     out = tmp_path / "run"
-    endpoint.reply = lambda asked: fake.complete(asked) if len(endpoint.asked) <= 25 else fake.error(500, "boom")
+    endpoint.reply = lambda asked: (
+        fake.complete(asked) if len(endpoint.asked) <= 25 else fake.error(500, "boom")
+    )
     result = shepherd("generate", *arguments, "--out", out)
     assert result.exit_code == 1
     assert result.stdout == ""
@@ -132,7 +134,9 @@ def test_a_server_that_dies_leaves_what_was_finished(
 def test_an_interrupt_ends_the_command_at_once(
     endpoint: Any, fake: ModuleType, arguments: list[str], tmp_path: Path
 ) -> None:
-    endpoint.reply = lambda asked: fake.complete(asked) if len(endpoint.asked) <= 20 else fake.Reply(hang=True)
+    endpoint.reply = lambda asked: (
+        fake.complete(asked) if len(endpoint.asked) <= 20 else fake.Reply(hang=True)
+    )
     out = tmp_path / "run"
     code = (
         "import signal\n"
@@ -177,8 +181,10 @@ def test_the_key_is_nowhere_but_in_the_request(
         endpoint.reply = lambda _: reply
     out = tmp_path / "run"
     result = subprocess.run(
-        [sys.executable, "-X", "dev", "-W", "ignore", "-m", "shepherd", "generate", *arguments, "--json"]
-        + ["--set", "server.api_key_env=MY_KEY", "--set", "problems.limit=3", "--out", str(out)],
+        [
+            *(sys.executable, "-m", "shepherd", "generate", *arguments, "--json", "--out", str(out)),
+            *("--set", "server.api_key_env=MY_KEY", "--set", "problems.limit=3"),
+        ],
         env={**os.environ, "MY_KEY": KEY},
         capture_output=True,
         check=False,
@@ -220,9 +226,9 @@ def test_rerank_of_a_model_that_is_not_served_is_one_line(
     endpoint.reply = lambda asked: (
         fake.complete(asked) if asked.path.endswith("/models") else fake.error(404, "no such model")
     )
-    result = shepherd("rerank", *arguments, *QUICK, "--out", tmp_path / "run")
+    result = shepherd("rerank", *arguments, *QUICK, "--model", "fakes", "--out", tmp_path / "run")
     assert result.exit_code == 1
     assert result.stderr.splitlines()[-1] == (
-        f'error: {endpoint.url}/completions: HTTP 404: no such model (asked for problem "test-0-0"); it serves '
-        "this model but not this path; set server.base_url to an endpoint that does"
+        f"error: {endpoint.url}/completions: HTTP 404: no such model "
+        '(asked for problem "test-0-0"); it serves fake, other; set model to one of them'
     )

@@ -12,7 +12,7 @@ import pytest
 
 from generation.engines import Engine, Prompt, Sampling, StreamingEngine, load_engine, require_engine
 from generation.engines.server import ServerEngine, read_choices, seed_of
-from shepherd.endpoint_faults import BrokenAnswer
+from shepherd.endpoint_errors import BrokenAnswerError
 from shepherd.errors import ShepherdError
 from shepherd.records import Candidate, Problem, ProblemPool, read_pool, write_pool
 from shepherd.serving import ServerConfig
@@ -138,7 +138,9 @@ def test_no_choice_is_a_fault_that_may_pass(endpoint: Any, fake: ModuleType, con
     (found,) = connect().generate(PROMPTS[:1], 3, Sampling(), seed=0)
     assert texts_of(found) == draws(PROMPTS[0], 3)
     endpoint.reply = lambda _: fake.Reply(body={"choices": []})
-    with pytest.raises(ShepherdError, match=r'an answer without choices \(asked for problem "p0", 3 attempts\)'):
+    with pytest.raises(
+        ShepherdError, match=r'an answer without choices \(asked for problem "p0", 3 attempts\)'
+    ):
         connect().generate(PROMPTS[:1], 3, Sampling(), seed=0)
 
 
@@ -223,7 +225,14 @@ def test_tokens_of_many_choices_are_not_guessed_from_their_sum(connect: Connect)
 
 @pytest.mark.parametrize(
     ("reason", "kept"),
-    [("stop", "stop"), ("eos_token", "stop"), ("length", "length"), ("content_filter", None), (None, None), ([], None)],
+    [
+        ("stop", "stop"),
+        ("eos_token", "stop"),
+        ("length", "length"),
+        ("content_filter", None),
+        (None, None),
+        ([], None),
+    ],
 )
 def test_reasons_to_finish(fake: ModuleType, reason: object, kept: str | None) -> None:
     (found,) = read_choices({"choices": [fake.choice("x", finish_reason=reason)]})
@@ -246,7 +255,7 @@ def test_reasons_to_finish(fake: ModuleType, reason: object, kept: str | None) -
     ids=str,
 )
 def test_a_broken_choice_is_never_a_candidate(answer: dict[str, Any], said: str) -> None:
-    with pytest.raises(BrokenAnswer, match=said):
+    with pytest.raises(BrokenAnswerError, match=said):
         read_choices(answer)
 
 
@@ -257,13 +266,21 @@ def test_a_chat_that_says_nothing_is_an_empty_solution(fake: ModuleType) -> None
 
 def test_hostile_texts_survive(endpoint: Any, fake: ModuleType, connect: Connect, tmp_path: Any) -> None:
     hostile = ["\0\x1b[31m\u202e", "half \ud800 pair", "x" * 3_000_000, "<b>ки</b>\r\n\u2028{", "\U0001f600"]
-    endpoint.reply = lambda _: fake.Reply(body={"choices": [fake.choice(t, i) for i, t in enumerate(hostile)]})
+    endpoint.reply = lambda _: fake.Reply(
+        body={"choices": [fake.choice(t, i) for i, t in enumerate(hostile)]}
+    )
     (found,) = connect().generate(PROMPTS[:1], len(hostile), Sampling(), seed=0)
     assert texts_of(found) == hostile
     pool = ProblemPool(Problem("p", "?", "1"), tuple(found))
     write_pool(tmp_path / "pool.jsonl", [pool])
     (read,) = read_pool(tmp_path / "pool.jsonl")
     assert texts_of(read.candidates) == [text.replace("\ud800", "\ufffd") for text in hostile]
+
+
+def test_a_hostile_id_does_not_reach_the_terminal(endpoint: Any, fake: ModuleType, connect: Connect) -> None:
+    endpoint.reply = lambda _: fake.error(400, "no")
+    with pytest.raises(ShepherdError, match=r'\(asked for problem "a b"\)'):
+        connect().generate([Prompt("a\x1b[31m\nb", "?")], 1, Sampling(), seed=0)
 
 
 def test_it_is_an_engine_like_the_others(endpoint: Any) -> None:

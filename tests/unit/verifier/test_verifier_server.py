@@ -121,7 +121,9 @@ def test_requests_are_cut_by_tokens_and_repeated_texts_read_once(
         assert len(asked.body["input"]) == 1 or sum(map(len, asked.body["input"])) <= batch_tokens
 
 
-def test_rows_of_every_token_and_logits_give_the_same(endpoint: Any, fake: ModuleType, connect: Connect) -> None:
+def test_rows_of_every_token_and_logits_give_the_same(
+    endpoint: Any, fake: ModuleType, connect: Connect
+) -> None:
     endpoint.reply = lambda asked: pool(asked, fake, positions="all")
     assert_close(connect(positions="all").score_many(ITEMS), expected(ITEMS))
     endpoint.reply = lambda asked: pool(asked, fake, activation=False)
@@ -178,7 +180,10 @@ def test_solutions_without_steps_ask_nothing(endpoint: Any, connect: Connect) ->
         ([[0.5, 0.5], [0.5, math.nan]], r"a row \[0\.5, nan\], expected two finite numbers"),
         ([[0.5, 0.5], [0.1] * 128], r"a row \[0\.1, .* expected two finite numbers"),
         ([0.5, 0.5], "a row 0.5, expected two finite numbers"),
-        ([[0.5, 0.5], [1.2, -0.2]], ".* expected probabilities of good and bad; this server returns something else"),
+        (
+            [[0.5, 0.5], [1.2, -0.2]],
+            ".* expected probabilities of good and bad; this server returns something else",
+        ),
         ([[0.5, 0.5], [0.9, 0.9]], ".* expected probabilities"),
         ([[0.5, 0.5], [-3.1, 2.2]], ".* expected probabilities"),
     ],
@@ -195,7 +200,14 @@ def test_rows_that_do_not_fit_are_never_scores(
 
 @pytest.mark.parametrize(
     "body",
-    [{}, {"data": None}, {"data": [5]}, {"data": []}, {"data": [{"index": 0}, {"index": 0}]}, {"data": [{"index": 1}]}],
+    [
+        {},
+        {"data": None},
+        {"data": [5]},
+        {"data": []},
+        {"data": [{"index": 0}, {"index": 0}]},
+        {"data": [{"index": 1}]},
+    ],
     ids=str,
 )
 def test_an_answer_for_other_solutions_is_asked_again(
@@ -229,6 +241,7 @@ def test_a_verifiers_folder_gives_encoder_and_id_without_its_weights(
 
 def halves(asked: Any, fake: ModuleType, tag: int) -> Any:
     data = [
-        {"index": index, "data": [[0.5, 0.5]] * ids.count(tag)} for index, ids in enumerate(asked.body["input"])
+        {"index": index, "data": [[0.5, 0.5]] * ids.count(tag)}
+        for index, ids in enumerate(asked.body["input"])
     ]
     return fake.Reply(body={"data": data})

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TextIO
 
 from generation.config import EMBEDDED_PROBLEMS, ProblemsConfig, PromptConfig, SamplerConfig
-from generation.engines import Engine, Prompt, Sampling, load_engine
+from generation.engines import Engine, Prompt, Sampling, StreamingEngine, load_engine
 from shepherd.console import progress
 from shepherd.errors import ShepherdError
 from shepherd.files import append_line, read_finished, write_error
@@ -94,17 +94,21 @@ def _append(
         open_to_append(path) as handle,
     ):
         for chunk in chunks:
+            sample = engine.generate
+            if isinstance(engine, StreamingEngine):
+                # no batch is behind it, so what was finished before the kill need not be sampled again
+                chunk, sample = range(max(chunk.start, done), chunk.stop), engine.stream
             mine = [problems[index] for index in chunk]
-            sampled = engine.generate(prompts_of(mine, config.prompt), n, sampling, config.seed)
+            sampled = sample(prompts_of(mine, config.prompt), n, sampling, config.seed)
             for index, candidates in zip(chunk, sampled, strict=True):
+                tokens += sum(each.tokens or 0 for each in candidates)
                 if index < done:
                     continue  # finished before the kill; sampled again because a batch is sampled whole
                 pool = ProblemPool(problems[index], tuple(candidates))
                 append_line(handle, pool.to_json())
                 yield pool
-            tokens += sum(each.tokens or 0 for candidates in sampled for each in candidates)
-            bar.note(f"{tokens:,} tokens")
-            bar.advance((chunk.stop - max(chunk.start, done)) * n)
+                bar.note(f"{tokens:,} tokens")
+                bar.advance(n)
 
 
 def prompts_of(problems: Sequence[Problem], config: PromptConfig) -> list[Prompt]:

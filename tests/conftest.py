@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -28,3 +33,25 @@ def foreign_data() -> Path:
             pytest.fail(reason)
         pytest.skip(reason)
     return folder
+
+
+@pytest.fixture(scope="session")
+def fake() -> ModuleType:
+    """The module of the fake endpoint. Tests are no packages, so what they share is loaded from its file."""
+    spec = importlib.util.spec_from_file_location(
+        "shepherd_tests_endpoint", Path(__file__).with_name("fake_endpoint.py")
+    )
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # its dataclasses look themselves up there
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def endpoint(fake: ModuleType) -> Iterator[Any]:
+    """A running fake endpoint."""
+    server = fake.FakeEndpoint()
+    yield server
+    server.close()

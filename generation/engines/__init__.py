@@ -6,9 +6,9 @@ Left out on purpose: streaming, beams and logits processors. Best-of-n needs non
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from shepherd.errors import ShepherdError
 from shepherd.records import Candidate
@@ -82,6 +82,17 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Give back what the engine holds (memory, processes)."""
+        ...
+
+
+@runtime_checkable
+class StreamingEngine(Engine, Protocol):
+    """A sampler whose prompts are finished one by one, so that an error costs none that came before it."""
+
+    def stream(
+        self, prompts: Sequence[Prompt], n: int, sampling: Sampling, seed: int, first: int = 0
+    ) -> Iterator[list[Candidate]]:
+        """As `generate`, each prompt's candidates as soon as they and all before them are there."""
         ...
 
 

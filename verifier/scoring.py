@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -23,6 +23,23 @@ from verifier.tags import EncodedSolution
 StepScores = list[float]
 Encode = Callable[[Sequence[tuple[str, Sequence[str]]]], Iterable[EncodedSolution]]
 _WINDOW_BATCHES = 32
+
+
+class Reader(Protocol):
+    """What reads scores at tags in place of a model in this process."""
+
+    @property
+    def context(self) -> int:
+        """Most tokens it can read."""
+        ...
+
+    def scores(self, solutions: Sequence[EncodedSolution]) -> list[NDArray[np.float32]]:
+        """P(+) at every tag of every solution, in order; steps beyond the context score 0."""
+        ...
+
+    def close(self) -> None:
+        """Give back what it holds (memory, processes)."""
+        ...
 
 
 class ScoringCounts(NamedTuple):
@@ -74,18 +91,23 @@ class Verifier:
     """A trained verifier, ready to score.
 
     Attributes:
-        reader: body and head, in eval mode.
+        reader: body and head, in eval mode; or what reads their scores elsewhere.
         encode: (question, steps) pairs as tokens, each with the positions its scores are read at.
         id: short hash of all that decides a score; scores files carry it.
         name: what the user called it.
         counts: running totals of what was scored.
     """
 
-    reader: TagReader
+    reader: TagReader | Reader
     encode: Encode
     id: str
     name: str
     counts: ScoringCounts = field(default_factory=ScoringCounts)
+
+    def close(self) -> None:
+        """Give back what a reader outside this process holds."""
+        if not isinstance(self.reader, TagReader):
+            self.reader.close()
 
     def score(self, question: str, solutions: Sequence[str]) -> list[StepScores]:
         """Step scores of each solution of one question; a solution without steps gets an empty list."""
@@ -139,7 +161,10 @@ class Verifier:
         unique = {pair: i for i, pair in enumerate(dict.fromkeys(pairs))}
         keys = list(unique)
         encoded = list(self.encode(keys))
-        scored = score_encoded(self.reader, encoded, batch_tokens)
+        if isinstance(self.reader, TagReader):
+            scored = score_encoded(self.reader, encoded, batch_tokens)
+        else:
+            scored = self.reader.scores(encoded)
         beyond = [int((solution.tags >= self.reader.context).sum()) for solution in encoded]
         self._count(pairs, unique, encoded, beyond)
         lists = [[float(f"{score:.8g}") for score in scores.tolist()] for scores in scored]

@@ -71,7 +71,7 @@ class VllmEngine:
         if rank is not None:
             arguments |= {"enable_lora": True, "max_loras": 1, "max_lora_rank": _rank_of_vllm(rank)}
         process = VllmProcess.start(
-            path, config, name=name_or_path, device=device, dtype=dtype, arguments=arguments
+            path, config, where=f"model {name_or_path}", device=device, dtype=dtype, arguments=arguments
         )
         if config.adapter is None:
             return cls(process, tokenizer, ends, name_or_path)
@@ -153,8 +153,8 @@ class VllmEngine:
         count, total = len(sampled.token_ids), sampled.cumulative_logprob
         if count == 0 or total is None or not math.isfinite(total):
             raise ShepherdError(
-                f"model {self.name}: vLLM returned {count} tokens with log-likelihood {total}; are its weights "
-                "whole?"
+                f"model {self.name}: vLLM returned {count} tokens with log-likelihood {total}; are its "
+                "weights whole?"
             )
         return Candidate(
             text=cut(text, stop),
@@ -188,8 +188,8 @@ def _rank(adapter: Path) -> int:
     if kind != "LORA" or not isinstance(rank, int) or extras:
         what = f"with {' and '.join(extras)}" if extras else f"of kind {kind}"
         raise ShepherdError(
-            f"vllm.adapter: {path}: an adapter {what}, and vLLM takes plain LoRA; merge it into the model with "
-            "shepherd export"
+            f"vllm.adapter: {path}: an adapter {what}, and vLLM takes plain LoRA; merge it into the "
+            "model with shepherd export"
         )
     return rank
 

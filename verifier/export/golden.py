@@ -23,9 +23,7 @@ GOLDEN_TEXTS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ),
     (
         "Tom runs 2 miles on Monday and twice as far each day after. How far does he run by Thursday?",
-        (
-            "Step 1: 2 miles.\nStep 2: 2 * 2 = 4.\nStep 3: 4 * 2 = 8.\nStep 4: 8 * 2 = 16.\nStep 5: 2 + 4 + 8 = 14",
-        ),
+        ("Step 1: 2.\nStep 2: 2 * 2 = 4.\nStep 3: 4 * 2 = 8.\nStep 4: 8 * 2 = 16.\nStep 5: 2 + 4 + 8 = 14",),
     ),
 )
 """(question, solutions), as `verifier.scoring.Verifier.score_many` takes them."""

@@ -30,8 +30,8 @@ def load_verifier(
     """Load a verifier by what a user calls it.
 
     Args:
-        name_or_folder: ``"embedded"``, a verifier folder, the run directory of `shepherd train-prm`, the output
-            of `shepherd export`, or a published verifier: a folder with ``config.json``, or a hub name.
+        name_or_folder: ``"embedded"``, a verifier folder, the run directory of `shepherd train-prm`, the
+            output of `shepherd export`, or a published verifier: a folder with config.json, or a hub name.
         device: ``"auto"`` is CUDA where there is one.
         format: input format of a published verifier; ``"auto"`` recognises it.
         published: how a published verifier is loaded.

@@ -11,6 +11,7 @@ import hashlib
 import logging
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 
 from shepherd.assets import resolve_model
 from shepherd.errors import ShepherdError
+from shepherd.files import read_json
 from verifier.config import LoraConfig
 from verifier.heads import Head, LabelRows
 from verifier.tags import TagContract
@@ -36,12 +38,26 @@ def pick_device(device: str) -> torch.device:
 
 def load_tokenizer(name: str, *, trust_remote_code: bool = False) -> Any:
     """The tokenizer of a model name or folder."""
-    from transformers import AutoTokenizer
+    import transformers
 
+    path = resolve_model(name)
+    loader = transformers.LlamaTokenizer if _is_sentencepiece(Path(path)) else transformers.AutoTokenizer
     try:
-        return AutoTokenizer.from_pretrained(resolve_model(name), trust_remote_code=trust_remote_code)
+        return loader.from_pretrained(path, trust_remote_code=trust_remote_code)
     except (OSError, ValueError) as error:
         raise ShepherdError(f"{name}: no tokenizer can be loaded ({first_line(error)})") from error
+
+
+def _is_sentencepiece(folder: Path) -> bool:
+    """Are the files those of a Llama tokenizer as sentencepiece wrote it, without a tokenizer.json?
+
+    Beside a Mistral ``config.json``, AutoTokenizer (transformers 5.17) reads such files without the blank
+    that sentencepiece puts before a text, so that its first token is another.
+    """
+    config = folder / "tokenizer_config.json"
+    if not (folder / "tokenizer.model").is_file() or (folder / "tokenizer.json").is_file():
+        return False
+    return config.is_file() and str(read_json(config).get("tokenizer_class")).startswith("LlamaTokenizer")
 
 
 def load_base(
@@ -228,7 +244,7 @@ def base_fingerprint(model: Any, contract: TagContract) -> str:
 
 
 def nf4(dtype: torch.dtype, skip: Sequence[str] | None = None) -> Any:
-    """NF4 with double quantization; modules named in `skip` stay as they are (None: the output head alone)."""
+    """NF4 with double quantization; modules named in `skip` stay as they are (None: the output head)."""
     from transformers import BitsAndBytesConfig
 
     return BitsAndBytesConfig(

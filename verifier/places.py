@@ -49,8 +49,8 @@ def find_place(name_or_folder: str) -> Place:
     if not folder.exists() and _HUB_NAME.fullmatch(name_or_folder):
         return Place("published", None)
     raise ShepherdError(
-        f"{folder}: no verifier.json and no config.json; give the output of shepherd train-prm (a run directory "
-        'or its verifier folder), a published verifier (a folder or a hub name), or "embedded"'
+        f"{folder}: no verifier.json and no config.json; give the output of shepherd train-prm (a run "
+        'directory or its verifier folder), a published verifier (a folder or a hub name), or "embedded"'
     )
 
 

@@ -34,7 +34,7 @@ def recognise(name: str, config: Mapping[str, Any], asked: str = "auto") -> type
         ShepherdError: if no format claims it; every format is named.
 
     Example:
-        >>> recognise("peiyi9979/math-shepherd-mistral-7b-prm", {"architectures": ["MistralForCausalLM"]}).name
+        >>> recognise("peiyi9979/math-shepherd-mistral-7b-prm", {}).name
         'math-shepherd'
         >>> recognise("my/prm", {"architectures": ["Qwen2ForProcessRewardModel"]}).name
         'qwen2.5-math-prm'

@@ -1,4 +1,4 @@
-"""The files of a published checkpoint: found in a folder or on the hub, and what names them. No torch here."""
+"""The files of a published checkpoint, in a folder or from the hub, and their identity. No torch here."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from shepherd.files import sha256_file
 
 _WEIGHTS = ("*.safetensors", "*.bin")
 _SMALL = ("*.json", "*.model", "*.jinja", "*.txt")
-NEEDED = "config.json, the tokenizer's files (tokenizer.json or tokenizer.model, tokenizer_config.json), *.safetensors"
+NEEDED = "config.json, *.safetensors, tokenizer.json (or tokenizer.model), tokenizer_config.json"
 
 
 class Checkpoint(NamedTuple):
@@ -45,11 +45,10 @@ def _from_hub(name: str, small: list[str]) -> Path:
     # Subfolders hold the same weights in other formats (original/, onnx/).
     ignore = ["*/*"]
     try:
-        folder = Path(snapshot_download(name, allow_patterns=[*small, _WEIGHTS[0]], ignore_patterns=ignore))
-        if not _weights(folder):
-            folder = Path(
-                snapshot_download(name, allow_patterns=[*small, _WEIGHTS[1]], ignore_patterns=ignore)
-            )
+        for weights in _WEIGHTS:
+            found = snapshot_download(name, allow_patterns=[*small, weights], ignore_patterns=ignore)
+            if any(Path(found).glob(weights)):
+                break
     except (LocalEntryNotFoundError, HfHubHTTPError, HFValidationError, OSError) as error:
         offline = os.environ.get("HF_HUB_OFFLINE", "").lower() in {"1", "true", "yes", "on"}
         cause = "HF_HUB_OFFLINE is set" if offline else (str(error).strip() or type(error).__name__)
@@ -57,7 +56,7 @@ def _from_hub(name: str, small: list[str]) -> Path:
             f"{name}: no such folder, not in the hub's cache, and the hub did not give it "
             f"({cause.splitlines()[0][:120]}); put {NEEDED} into a folder and give it with --verifier FOLDER"
         ) from error
-    return folder
+    return Path(found)
 
 
 def _weights(folder: Path) -> list[Path]:

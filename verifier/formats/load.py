@@ -122,7 +122,7 @@ def load_model(
 
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """Keep transformers from reporting what is checked here: weights that this class does not use, progress."""
+    """Keep transformers from reporting what is checked here (weights left unused), and from showing bars."""
     from transformers.utils import logging
 
     before = logging.get_verbosity()

@@ -3,8 +3,8 @@
     {question} Step 1: … ки
     Step 2: … ки
 
-Softmax over the logits of ``+`` and ``-`` at the tag's own position. It is this project's own template, so the
-ids come from `verifier.tags`, in context (12902, 648 and 387 in its Mistral v1 vocabulary).
+Softmax over the logits of ``+`` and ``-`` at the tag's own position. It is this project's own template, so
+the ids come from `verifier.tags`, in context (12902, 648 and 387 in its Mistral v1 vocabulary).
 """
 
 from __future__ import annotations

@@ -61,7 +61,7 @@ class RlhFlow:
                 if len(verdicts) != len(steps) or (ids[verdicts] != self.good_id).any():
                     raise ShepherdError(
                         f"format {self.name}: question {question[:60]!r}: the chat template does not show "
-                        f"each of {len(steps)} verdicts as the token {self.good_id}; it is no Llama-3 template"
+                        f"each of {len(steps)} verdicts as token {self.good_id}; it is no Llama-3 template"
                     )
                 yield EncodedSolution(ids, verdicts - 1)
 

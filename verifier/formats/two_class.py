@@ -36,7 +36,7 @@ class TwoClass:
 
 
 def read_two_layers(folder: Path, device: torch.device) -> nn.Sequential:
-    """The classifier Linear(d, d), ReLU, Linear(d, 2) that a checkpoint keeps as ``score.0`` and ``score.2``."""
+    """The classifier Linear(d, d), ReLU, Linear(d, 2): ``score.0`` and ``score.2`` of a checkpoint."""
     names = [f"score.{layer}.{part}" for layer in (0, 2) for part in ("weight", "bias")]
     found = {name: _read(folder, name) for name in names}
     width = found["score.0.weight"].shape[0]

@@ -190,11 +190,9 @@ def _with_flags(
     result = report.to_json()
     if flags is None:
         return result
-    answers = config.answers
-    graded = [
-        each.right
-        for each in grade_pools(pools, config.answer_style, answers.grader, timeout_s=answers.timeout_s)
-    ]
+    how = config.answers
+    regraded = grade_pools(pools, config.answer_style, how.grader, timeout_s=how.timeout_s)
+    graded = [each.right for each in regraded]
     wrong = sum(mine != said for ours, theirs in zip(graded, flags, strict=True)
                 for mine, said in zip(ours, theirs, strict=True))  # fmt: skip
     counts = {"is_correct_flags": sum(map(len, flags)), "is_correct_disagreements": wrong}

@@ -7,7 +7,7 @@ letters and numbers dropped. Two kinds of match condemn a question:
 - ``overlap``: at least `SHARE` of the evaluation question's `N`-grams stand in it, and so do all its numbers.
 
 Why not GPT-3's rule (any common 13-gram, arXiv 2005.14165, appendix C)? It was made for web pages. Word
-problems are short (a GSM8K question has 43 words, median, the shortest 15) and repeat each other's wording with
+problems are short (a GSM8K question has 43 words, median, shortest 15) and repeat each other's wording with
 other numbers, which is another problem: "A train travels 270 miles in 3 hours. At the same rate, how many …"
 of GSM8K train has 67% of the 8-grams of a test question about a plane and 1200 miles. Three test questions of
 GSM8K share a 13-gram with train, all with other numbers; in the embedded world, whose questions are made of

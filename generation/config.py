@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 from pydantic import Field, field_validator, model_validator
 
-from shepherd.answers import AnswerStyle
+from shepherd.answers import GRADER_TIMEOUT_S, AnswerStyle, Grader
 from shepherd.config import Config
 from shepherd.serving import ServerConfig, VllmConfig
 from verifier.config import FormatName, PublishedConfig
@@ -120,9 +120,17 @@ class PoolConfig(Config):
 
 
 class AnswersConfig(Config):
-    """How candidates state their answers; ``auto`` is the pool format's own style."""
+    """How candidates state their answers, and how answers are compared.
+
+    Attributes:
+        style: ``auto`` is the pool format's own style.
+        grader: ``auto`` compares exact numbers, and by math-verify where the gold answer is no plain number.
+        timeout_s: seconds that math-verify is given for one pair of answers; then the answer counts as none.
+    """
 
     style: AnswerStyle = "auto"
+    grader: Grader = "auto"
+    timeout_s: float = Field(GRADER_TIMEOUT_S, gt=0, allow_inf_nan=False)
 
 
 class EvaluationConfig(Config):

@@ -31,10 +31,26 @@ from typing import Literal, TypeVar, get_args
 
 from shepherd.numbers import MAX_LENGTH, first_number, parse_number
 
-__all__ = ["STYLES", "Answer", "AnswerStyle", "boxed_text", "extract", "extract_text", "parse_number"]
+__all__ = [
+    "GRADER_TIMEOUT_S",
+    "STYLES",
+    "Answer",
+    "AnswerStyle",
+    "Grader",
+    "boxed_text",
+    "extract",
+    "extract_text",
+    "parse_number",
+]
 
 Answer = Fraction
 """A final answer: exact, so that 0.5 and 1/2 are equal and 0.333 and 1/3 are not."""
+
+Grader = Literal["auto", "exact", "math-verify"]
+"""How answers are compared: exact numbers, math-verify, or (``auto``) by what the gold answer is."""
+
+GRADER_TIMEOUT_S = 5.0
+"""Seconds that math-verify is given for one pair of answers."""
 
 AnswerStyle = Literal["auto", "gsm8k", "boxed", "shepherd", "openai", "subq", "zeroeval", "gold"]
 T = TypeVar("T")

@@ -22,8 +22,7 @@ PROBE_S = 5.0
 @lru_cache(maxsize=1)
 def unreachable() -> str | None:
     """Why the hub cannot be reached, in a few words; None if it answers. Asked once a process."""
-    from huggingface_hub import constants
-    from huggingface_hub.utils import get_session
+    from huggingface_hub import constants, get_session
 
     if constants.is_offline_mode():
         return "HF_HUB_OFFLINE is set"

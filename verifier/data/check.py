@@ -1,4 +1,4 @@
-"""What a file of training data holds, before anything is trained on it: the facts of `shepherd data check`."""
+"""What a file of training data holds, before anything is trained on it: facts for `shepherd data check`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from shepherd import problems
 from shepherd.console import progress
 from shepherd.problems.files import find_file, read_objects
-from shepherd.problems.shapes import parse_problem
+from shepherd.problems.shapes import question_of
 from verifier.data.contaminated import Contamination, compare, default_evaluation
 from verifier.data.prm800k import Neutral
 from verifier.data.rows import RowCounts, read_rows
@@ -118,14 +118,11 @@ def _read_problems(source: str) -> _Read:
     """Problems, as for a supervised fine-tuning: a question and what follows it."""
     texts: list[str] = []
     questions: dict[str, int] = {}
-    without_answer = 0
     where = source if source == problems.GSM8K else str(find_file(source, "train"))
     for line, row in problems.read_raw(source, "train"):
-        problem = parse_problem(row, where, line)
-        without_answer += problem.answer is None
-        questions.setdefault(problem.question, line)
-        solution = row.get("solution") or row.get("answer") or problem.answer or ""
-        texts.append(f"{problem.question} {solution}")
+        question = question_of(row, where, line)
+        questions.setdefault(question, line)
+        texts.append(f"{question} {row.get('solution') or row.get('answer') or ''}")
     if not texts:
         raise problems.no_lines(where)
     facts = {
@@ -135,7 +132,6 @@ def _read_problems(source: str) -> _Read:
         "rows": len(texts),
         "duplicates": len(texts) - len(questions),
         "questions": len(questions),
-        "without_answer": without_answer,
     }
     return _Read(texts, questions, facts)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -58,7 +59,7 @@ def check(
     if as_json:
         print_json(found)
         return
-    table(f"{found['kind']} of {source}", ("", "value"), _counts(found))
+    table(f"{found['kind']} of {Path(source).name}", ("", "value"), _counts(found))
     for line in (*_left_out(found), *_contamination(found["contamination"])):
         stdout().print(clean(line), soft_wrap=True)
 
@@ -70,13 +71,12 @@ def _counts(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
         "rows": "rows kept",
         "duplicates": "duplicates",
         "questions": "questions",
-        "without_answer": "without an answer",
         "steps": "steps",
         "labelled_steps": "labelled steps",
         "soft_labels": "soft labels",
     }
     for key, name in names.items():
-        if key in found and (found[key] or key not in ("without_answer", "soft_labels")):
+        if key in found and (found[key] or key != "soft_labels"):
             yield name, f"{found[key]:,}"
     if "share_positive" in found:
         yield "share positive", f"{found['share_positive']:.1%}"
@@ -102,11 +102,11 @@ def _left_out(found: dict[str, Any]) -> Iterator[str]:
 def _contamination(found: dict[str, Any]) -> Iterator[str]:
     """A line a source of evaluation problems, and the first matches."""
     for source, counts in found["against"].items():
+        exact, nearly, questions = counts["exact"], counts["overlap"], found["questions"]
         yield (
-            f"contamination: {counts['exact'] + counts['overlap']:,} of {found['questions']:,} questions stand in "
-            f"{source} ({counts['evaluation_questions_found']:,} of its {counts['questions']:,}): "
-            f"{counts['exact']:,} exactly, {counts['overlap']:,} nearly; {counts['other_numbers']:,} more share a "
-            "wording with other numbers"
+            f"contamination: {exact + nearly:,} of {questions:,} questions stand in {source} "
+            f"({counts['evaluation_questions_found']:,} of its {counts['questions']:,}): {exact:,} exactly, "
+            f"{nearly:,} nearly; {counts['other_numbers']:,} more share a wording with other numbers"
         )
         refused = [match for match in counts["matches"] if match["kind"] != "other_numbers"]
         for match in refused[:_SHOWN_ROWS]:

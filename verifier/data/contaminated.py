@@ -57,7 +57,7 @@ class Contamination:
         for source, size in self.against.items():
             found, near = self.matches[source], len(self.other_numbers[source])
             yield (
-                f"contamination: {len(found):,} of {self.questions:,} training questions stand in {source} too "
+                f"contamination: {len(found):,} of {self.questions:,} training questions are in {source} too "
                 f"({size:,} questions); {near:,} more share a wording with other numbers"
             )
         for source, reason in self.unchecked.items():

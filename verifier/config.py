@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import Field, model_validator
 
@@ -17,7 +17,11 @@ StoppingMetric = Literal[
     "first_error_accuracy",
     "auc_within_position",
     "auc_within_question",
+    "solution_auc",
 ]
+HeadKind = Literal["lm", "classifier", "outcome"]
+HEADS: tuple[HeadKind, ...] = get_args(HeadKind)
+OutcomeLabel = Literal["last", "all"]
 
 
 class TemplateConfig(Config):
@@ -37,6 +41,23 @@ class LoraConfig(Config):
     dropout: float = Field(0.0, ge=0, lt=1)
 
 
+class OutcomeConfig(Config):
+    """How ``head: outcome`` learns whether a solution is right.
+
+    Attributes:
+        loss: ``pointwise`` is binary cross-entropy (arXiv 2110.14168): every solution counts, soft labels
+            stay soft, the score is a probability. ``pairwise`` is Bradley-Terry between right and wrong
+            solutions of one question (arXiv 2203.02155, eq. 1): it learns their order and nothing else.
+        label: what makes a solution right: the label of its ``last`` step (in Math-Shepherd's hard labels and
+            in the packaged rows that is whether the answer is right), or ``all`` steps being right, which
+            takes away solutions that are right in spite of a wrong step. An outcome model is to know no
+            steps, so ``last``.
+    """
+
+    loss: Literal["pointwise", "pairwise"] = "pointwise"
+    label: OutcomeLabel = "last"
+
+
 class EarlyStopping(Config):
     """Stop after `patience` evaluations without a better `metric`; the best adapter is the one kept."""
 
@@ -51,6 +72,9 @@ class TrainPrmConfig(Config):
         base: a Hugging Face name, a folder, or ``embedded:base``.
         data: ``embedded`` (the packaged rows) or a file: Math-Shepherd, TRL stepwise or step rows.
         on_bad_row: a row whose labels do not fit its tags stops the run (``error``) or is counted (``skip``).
+        head: ``lm`` reads the two label rows of the language model; ``classifier`` trains two rows of its own
+            at the same tags; ``outcome`` trains one value at the last tag.
+        head_learning_rate: of a head's own weights; null for `learning_rate`.
         control: ``shuffled_labels`` permutes all training labels: a verifier that must know nothing.
         batch_tokens: most padded tokens in one forward pass.
         batch_solutions: cut batches by this many solutions as well; null for tokens alone.
@@ -76,6 +100,9 @@ class TrainPrmConfig(Config):
     lora: LoraConfig = LoraConfig()
     gradient_checkpointing: bool = False
 
+    head: HeadKind = "lm"
+    head_learning_rate: float | None = Field(None, gt=0)
+    outcome: OutcomeConfig = OutcomeConfig()
     loss: Literal["vocab", "pair"] = "vocab"
     class_weighting: Literal["none", "balanced"] = "none"
 
@@ -110,7 +137,20 @@ class TrainPrmConfig(Config):
     def _consistent(self) -> TrainPrmConfig:
         if self.early_stopping is not None and self.heldout is None and self.eval_fraction == 0:
             raise ValueError("early_stopping needs held-out rows: set eval_fraction above 0, or heldout")
+        if self.head != "lm" and self.loss == "vocab":
+            raise ValueError(f"loss: vocab needs head: lm; with head: {self.head} set loss=pair")
+        if self.head != "outcome" and self.early_stopping and self.early_stopping.metric == "solution_auc":
+            raise ValueError("early_stopping.metric: solution_auc is measured for head: outcome alone")
+        if self.is_pairwise and self.class_weighting != "none":
+            raise ValueError(
+                "class_weighting: a pair has both classes; set it to none, or outcome.loss=pointwise"
+            )
         return self
+
+    @property
+    def is_pairwise(self) -> bool:
+        """Are solutions learnt from in pairs?"""
+        return self.head == "outcome" and self.outcome.loss == "pairwise"
 
 
 class ScoreConfig(Config):

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from shepherd.assets import resolve_model
 from shepherd.errors import ShepherdError
-from verifier.config import LoraConfig
-from verifier.heads import Head, LabelRows
+from verifier.config import HeadKind, LoraConfig
+from verifier.heads import Head, LabelRows, make_head
 from verifier.tags import TagContract
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -187,6 +187,17 @@ def read_labels(model: Any, contract: TagContract) -> TagReader:
     """A reader of the two label rows of a causal language model's own head."""
     causal = model.get_base_model() if hasattr(model, "get_base_model") else model
     return TagReader(model, LabelRows(causal.get_output_embeddings(), contract.good_id, contract.bad_id))
+
+
+def read_with(kind: HeadKind, model: Any, contract: TagContract) -> TagReader:
+    """A reader with a head of this kind; weights of its own are fresh, drawn with torch's generator."""
+    if kind == "lm":
+        return read_labels(model, contract)
+    config = model.config.get_text_config()
+    head = make_head(kind, config.hidden_size, getattr(config, "initializer_range", 0.02))
+    reader = TagReader(model, head)
+    head.to(reader.device)
+    return reader
 
 
 @torch.no_grad()

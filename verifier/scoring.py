@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from eval.scores import Aggregation
 from shepherd.steps import split
 from verifier.batches import fixed_batches
 from verifier.model import TagReader
@@ -79,6 +80,7 @@ class Verifier:
         id: short hash of all that decides a score; scores files carry it.
         name: what the user called it.
         counts: running totals of what was scored.
+        rule: the solution score that it was made for: ``min`` over steps, ``last`` for an outcome head.
     """
 
     reader: TagReader
@@ -86,6 +88,7 @@ class Verifier:
     id: str
     name: str
     counts: ScoringCounts = field(default_factory=ScoringCounts)
+    rule: Aggregation = "min"
 
     def score(self, question: str, solutions: Sequence[str]) -> list[StepScores]:
         """Step scores of each solution of one question; a solution without steps gets an empty list."""

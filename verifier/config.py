@@ -32,13 +32,39 @@ class TemplateConfig(Config):
     bad: str = Field("-", min_length=1)
 
 
-class LoraConfig(Config):
-    """Low-rank adapter of every linear layer but the output head."""
+class AdaLoraConfig(Config):
+    """The rank budget of ``lora.kind: adalora`` (arXiv 2303.10512); null is derived from the plan's steps.
 
+    Attributes:
+        init_r: rank of every layer at the start; null for half as much again as `target_r`.
+        target_r: mean rank at the end; null for ``lora.rank``.
+        tinit: optimizer steps before the first cut; null for a tenth of the run.
+        tfinal: optimizer steps after the last cut; null for three tenths.
+        delta_t: optimizer steps between two cuts; null for a hundredth.
+        beta1: of the moving average of a weight's importance.
+        beta2: of the moving average of its uncertainty.
+        orth_reg_weight: of the penalty that keeps singular vectors orthogonal.
+    """
+
+    init_r: int | None = Field(None, ge=2)
+    target_r: int | None = Field(None, ge=1)
+    tinit: int | None = Field(None, ge=0)
+    tfinal: int | None = Field(None, ge=0)
+    delta_t: int | None = Field(None, ge=1)
+    beta1: float = Field(0.85, gt=0, lt=1)
+    beta2: float = Field(0.85, gt=0, lt=1)
+    orth_reg_weight: float = Field(0.1, ge=0)
+
+
+class LoraConfig(Config):
+    """Low-rank adapter of every linear layer but the output head; `adalora` counts for that `kind` alone."""
+
+    kind: Literal["lora", "adalora"] = "lora"
     rank: int = Field(32, ge=1)
     alpha: int = Field(64, ge=1)
     targets: str | tuple[str, ...] = "all-linear"
     dropout: float = Field(0.0, ge=0, lt=1)
+    adalora: AdaLoraConfig = AdaLoraConfig()
 
 
 class OutcomeConfig(Config):

@@ -2,7 +2,7 @@
 
 verifier/
 verifier.json      base, template, token ids, head, fingerprints; schema_version
-adapter/           peft adapter (safetensors)
+adapter/           peft adapter (safetensors); of AdaLoRA, ranks.json beside it
 head.safetensors   weight and bias of a head of its own (head: classifier, outcome)
 tokenizer/         the tokenizer it was trained with
 README.md          model card
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -25,6 +26,7 @@ from shepherd.assets import asset
 from shepherd.errors import ShepherdError
 from shepherd.files import atomic_directory, atomic_write, read_json, sha256_file, write_json
 from verifier import tags
+from verifier.adalora import ranks_of
 from verifier.config import HEADS, HeadKind
 from verifier.heads import TrainedHead, rule_of
 from verifier.scoring import Verifier
@@ -79,7 +81,10 @@ def save(
     import peft
 
     with atomic_directory(path) as aside:
-        weights = peft.get_peft_model_state_dict(model, save_embedding_layers=False)
+        ranks = ranks_of(model)
+        # Given a state, peft does not judge its shapes: a layer that AdaLoRA left no rank looks broken to it.
+        state = None if ranks is None else model.state_dict()
+        weights = peft.get_peft_model_state_dict(model, state_dict=state, save_embedding_layers=False)
         adapter = aside / "adapter"
         adapter.mkdir()
         _write_tensors(adapter / "adapter_model.safetensors", weights)
@@ -88,6 +93,8 @@ def save(
         with atomic_write(adapter / "adapter_config.json") as handle:
             config = _adapter_config(model.peft_config["default"], description["base"])
             handle.write(json.dumps(config, indent=2, sort_keys=True) + "\n")
+        if ranks is not None:
+            write_json(adapter / "ranks.json", {"total": sum(ranks.values()), "ranks": ranks})
         tokenizer.save_pretrained(aside / "tokenizer")
         with atomic_write(aside / "README.md") as handle:
             handle.write(card)
@@ -129,7 +136,9 @@ def load(name_or_folder: str, *, device: str = "auto") -> Verifier:
         )
     import peft  # after load_base, which quiets bitsandbytes
 
-    with torch.random.fork_rng(devices=[]):  # adapter and head are drawn before they are read
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():  # drawn, then read
+        # peft 0.21 looks for the layers of AdaLoRA's pattern under LoRA's names, and reads it all the same.
+        warnings.filterwarnings("ignore", "The following rank_pattern keys", RuntimeWarning)
         model = peft.PeftModel.from_pretrained(base, str(folder / "adapter"))
         reader = models.read_with(described.head, model.eval(), described.contract)
     if own is not None and isinstance(reader.head, nn.Module):

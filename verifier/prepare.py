@@ -15,6 +15,7 @@ from shepherd.errors import ShepherdError
 from shepherd.records import StepRow
 from verifier import heldout, outcome
 from verifier import model as models
+from verifier.adalora import schedule
 from verifier.batches import EncodedRows, encode_rows, make_plan, shuffle_labels
 from verifier.config import TrainPrmConfig
 from verifier.rows import RowCounts, describe, read_rows
@@ -125,6 +126,8 @@ def prepare(config: TrainPrmConfig) -> Prepared:
     if config.max_steps is not None:
         steps = min(steps, config.max_steps)
     plan = plan[: steps * config.accumulation]
+    if config.lora.kind == "adalora":
+        schedule(config.lora, steps)  # told now, not after the model is loaded
     return Prepared(config, tokenizer, contract, read, encoded, held_encoded, plan, steps)
 
 

@@ -26,6 +26,7 @@ from shepherd.console import progress as progress_bar
 from shepherd.errors import ShepherdError
 from verifier import checkpoint, folder, heldout
 from verifier import model as models
+from verifier.adalora import RankBudget, describe_ranks, ranks_of, settle
 from verifier.batches import EncodedRow, EncodedRows, collate, plan_digest, questions_of
 from verifier.card import write_card
 from verifier.config import TrainPrmConfig
@@ -66,6 +67,7 @@ class TrainResult:
         train_s: seconds in optimizer steps, evaluations not counted; those before a resume are.
         peak_memory_bytes: most memory held: CUDA's where that trains, else of the whole process.
         trainable_parameters: adapter and head.
+        ranks: of each layer, where AdaLoRA handed them out.
         metrics: on held-out questions; empty where none are.
         counts: of rows, steps and tokens.
     """
@@ -79,6 +81,7 @@ class TrainResult:
     train_s: float
     peak_memory_bytes: int
     trainable_parameters: int
+    ranks: dict[str, int] | None
     metrics: dict[str, Any]
     counts: dict[str, Any]
 
@@ -118,7 +121,8 @@ class Trainer:
             dtype=config.dtype,
             device=models.pick_device(config.device),
         )
-        self.model = models.add_lora(base, config.lora, config.seed)
+        self.model = models.add_lora(base, config.lora, config.seed, prepared.steps)
+        self.budget = RankBudget(self.model) if config.lora.kind == "adalora" else None
         run.log(models.adapted_share(self.model))
         if config.gradient_checkpointing:
             models.enable_gradient_checkpointing(self.model)
@@ -152,6 +156,8 @@ class Trainer:
         for optimizer, state in zip(self.optimizers, (found.optimizer, found.beside), strict=False):
             optimizer.load_state_dict(state)
         checkpoint.restore_random_state(found.rng)
+        if self.budget is not None and found.budget is not None:
+            self.budget.restore(found.budget)
         self.progress, self.best_adapter = found.progress, found.best_adapter
         self.run.log(f"resumed at step {self.progress.step} of {self.prepared.steps}")
 
@@ -197,6 +203,11 @@ class Trainer:
         config, prepared = self.config, self.prepared
         if self.best_adapter is not None:
             self._put(self.best_adapter)
+        if self.budget is not None:
+            settle(self.model)
+        ranks = ranks_of(self.model)
+        if ranks is not None:
+            self.run.log(describe_ranks(ranks))
         metrics = self._held_out_metrics() if prepared.heldout.rows else {}
         self._centre()
         description = {
@@ -209,7 +220,7 @@ class Trainer:
             "head": config.head,
         }
         best = self.progress.best_step or self.progress.step
-        card = write_card(config, prepared, metrics, best)
+        card = write_card(config, prepared, metrics, best, ranks)
         path = self.run.path / "verifier"
         written = folder.save(path, self.model, prepared.tokenizer, description, card, self.head)
         self.run.log(f"verifier {written.id} written to {path}")
@@ -223,6 +234,7 @@ class Trainer:
             train_s=round(self.progress.busy_s, 3),
             peak_memory_bytes=max(self.progress.peak_memory_bytes, peak_memory_bytes(self.reader.device)),
             trainable_parameters=sum(p.numel() for p in self.named.values()),
+            ranks=ranks,
             metrics=metrics,
             counts=prepared.counts(),
         )
@@ -244,6 +256,11 @@ class Trainer:
             loss = self.loss.losses(values, batch.targets.to(reader.device), of).sum() / count
             loss.backward()
             total += float(loss.detach())
+        more = {}
+        if self.budget is not None:
+            penalty = self.budget.penalty()
+            penalty.backward()
+            more["orthogonality"] = float(penalty.detach())
         norm = torch.nn.utils.clip_grad_norm_(list(self.named.values()), config.max_grad_norm)
         if not np.isfinite(total) or not torch.isfinite(norm):
             raise ShepherdError(
@@ -252,9 +269,12 @@ class Trainer:
             )
         for optimizer in self.optimizers:
             optimizer.step()
+        if self.budget is not None:
+            self.budget.allocate(step + 1)  # it reads the gradients
+        for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
         tokens = sum(len(row.ids) for part in parts for row in part)
-        return {"loss": total, "learning_rate": rate, "gradient_norm": float(norm), "tokens": tokens}
+        return {"loss": total, **more, "learning_rate": rate, "gradient_norm": float(norm), "tokens": tokens}
 
     def _watch(self, metrics: Mapping[str, Any]) -> None:
         """Early stopping: keep the best adapter, stop after `patience` evaluations without a better one."""
@@ -327,6 +347,7 @@ class Trainer:
             optimizer=first,
             rng=checkpoint.random_state(),
             beside=others[0] if others else None,
+            budget=None if self.budget is None else self.budget.state(),
         )
         checkpoint.save(self.checkpoints, state, self.config.keep_checkpoints)
 

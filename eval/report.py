@@ -17,7 +17,7 @@ from eval.grading import GradedProblem, ballots_of, grade_pools
 from eval.intervals import percentile_intervals
 from eval.policies import count_policies
 from eval.rules import RULES, Ballots, Curve, curves_of
-from eval.scores import AGGREGATIONS, FloatArray, solution_scores
+from eval.scores import AGGREGATIONS, Aggregation, FloatArray, solution_scores
 from eval.within_question import mean_auc, within_question_auc
 from shepherd.answers import GRADER_TIMEOUT_S, AnswerStyle, Grader
 from shepherd.errors import ShepherdError
@@ -62,6 +62,7 @@ class RerankReport:
 
     Attributes:
         n: candidates a problem, of the headline figures.
+        headline: the rule that the verifier was made for.
         problems: how many were evaluated: those with a gold answer.
         pass_at_1: the chance that one candidate is right.
         pass_at_n: the chance that one of n is: what a perfect rule would reach.
@@ -76,6 +77,7 @@ class RerankReport:
     """
 
     n: int
+    headline: Aggregation
     problems: int
     pass_at_1: float
     pass_at_n: float
@@ -91,6 +93,7 @@ class RerankReport:
         """The report as ``results.json`` has it."""
         return {
             "n": self.n,
+            "headline": self.headline,
             "problems": self.problems,
             "pass_at_1": self.pass_at_1,
             "pass_at_n": self.pass_at_n,
@@ -121,6 +124,8 @@ def evaluate(
     n: int | None = None,
     ns: Sequence[int] | None = None,
     extra: Mapping[str, StepScores] | None = None,
+    extra_rules: Mapping[str, Aggregation] | None = None,
+    headline: Aggregation = "min",
     seed: int = 0,
     bootstrap: int = 10_000,
     subsets: int = 200,
@@ -136,7 +141,9 @@ def evaluate(
         grader_timeout_s: seconds that math-verify is given for one pair of answers.
         n: candidates a problem of the headline figures; the smallest pool's size if None.
         ns: points of the curves; 1, 2, 4, … if None. n and the smallest pool's size are always among them.
-        extra: step scores of control verifiers by the name of their rule, which is best-of-n by min.
+        extra: step scores of control verifiers by the name of their rule, which is best-of-n by one score.
+        extra_rules: that score of each; min where it is not named (an outcome head's is last).
+        headline: the score that the verifier was made for.
         seed: of the resampled problems and of the drawn subsets.
         bootstrap: resamples for the intervals.
         subsets: subsets a problem for weighted votes below the pool's size.
@@ -171,7 +178,8 @@ def evaluate(
     points = sorted({*(ns if ns is not None else _doublings(smallest)), n, smallest})
     _check_sizes([pools[index] for index in kept], points)
 
-    blocks = _blocks(pools, graded, kept, scores, extra)
+    rules = {name: (extra_rules or {}).get(name, "min") for name in extra}
+    blocks = _blocks(pools, graded, kept, scores, extra, rules)
     order = np.argsort(np.concatenate([rows for rows, _ in blocks]))
     parts = [curves_of(ballots, points, subsets=subsets, seed=seed) for _, ballots in blocks]
     # A rule is reported where every problem has it: log-likelihoods may be known for some pools only.
@@ -184,6 +192,7 @@ def evaluate(
         curves,
         n,
         points,
+        headline=headline,
         ids=[graded[index].id for index in kept],
         pass_at_1=float(np.mean([np.mean(graded[index].right) for index in kept])),
         policies=count_policies(pools, graded, scores, [ballots for _, ballots in blocks], list(curves)),
@@ -198,6 +207,7 @@ def _report(
     n: int,
     points: Sequence[int],
     *,
+    headline: Aggregation,
     ids: Sequence[str],
     pass_at_1: float,
     policies: Mapping[str, Any],
@@ -237,6 +247,7 @@ def _report(
     }
     return RerankReport(
         n=n,
+        headline=headline,
         problems=len(ids),
         pass_at_1=pass_at_1,
         pass_at_n=measured["pass_at_n"][at_n][1].value,
@@ -256,9 +267,10 @@ def _blocks(
     kept: Sequence[int],
     scores: StepScores | None,
     extra: Mapping[str, StepScores],
+    rules: Mapping[str, Aggregation],
 ) -> list[tuple[list[int], Ballots]]:
     """The kept problems by the size of their pools: their places, and their ballots."""
-    controls = {name: [solution_scores(each, "min") for each in given] for name, given in extra.items()}
+    controls = {name: [solution_scores(each, rules[name]) for each in given] for name, given in extra.items()}
     solutions = {how: [solution_scores(each, how) for each in scores] for how in AGGREGATIONS if scores}
     blocks = []
     for size in sorted({len(pools[index].candidates) for index in kept}):

@@ -149,7 +149,8 @@ class RerankConfig(SamplerConfig):
         format: input format of a published verifier; ``auto`` recognises it by name or by config.json.
         published: how a published verifier is loaded.
         scores: a scores file in the verifier's place; no verifier is loaded.
-        controls: further verifiers by the name of their row, which is best-of-n by their min.
+        controls: further verifiers by the name of their row, which is best-of-n by what they are
+            made for: min, or last for an outcome head.
         batch_tokens: most padded tokens a verifier reads in one pass.
         threads: of the verifier on the CPU; null leaves it to torch. For small models 1 is best: two threads
             that share a core with another process are 20 times slower than one.

@@ -39,8 +39,12 @@ def print_report(report: Report, title: str) -> None:
     )
 
 
-def sentence(report: Report, rule: str = "min") -> str:
+def sentence(report: Report, rule: str | None = None) -> str:
     """Say what a report shows of one rule against majority vote: a gain, a loss, or nothing.
+
+    Args:
+        report: As ``results.json`` has it.
+        rule: The rule; the one that the verifier was made for if None (min in a report of old).
 
     Example:
         >>> paired = {"min_minus_majority": {"difference": 0.062, "ci95": [0.031, 0.093]}}
@@ -48,6 +52,7 @@ def sentence(report: Report, rule: str = "min") -> str:
         >>> sentence({"n": 16, "problems": 500, "rules": rules, "paired": paired})
         'best of 16 by min: 54.0% of 500 problems, majority vote: 47.8%; +6.2 points [+3.1, +9.3], a gain'
     """
+    rule = rule or report.get("headline", "min")
     at = f"of {report['problems']:,} problems"
     majority = percent(report["rules"]["majority"]["accuracy"])
     if rule not in report["rules"]:

@@ -14,6 +14,7 @@ from typing import Any
 from eval.grading import grade_pools
 from eval.plots import plot_curves
 from eval.report import RerankReport, evaluate
+from eval.scores import Aggregation
 from generation import foreign
 from generation.config import RerankConfig
 from generation.generate import POOL, load_problems, sample_pool
@@ -89,6 +90,8 @@ def rerank(config: RerankConfig, folder: Path, log: Log, given: Given | None = N
         grader_timeout_s=config.answers.timeout_s,
         n=_n(config),
         extra=controls,
+        extra_rules={name: _rule(verifier) for name, verifier in config.controls.items()},
+        headline="min" if config.scores is not None or config.verifier is None else _rule(config.verifier),
         seed=config.seed,
         bootstrap=config.evaluation.bootstrap,
         subsets=config.evaluation.subsets,
@@ -113,6 +116,13 @@ def title_of(config: RerankConfig) -> str:
     if config.scores is not None:
         return f"{candidates}, scores of {Path(config.scores).name}"
     return candidates if config.verifier is None else f"{candidates}, verifier {config.verifier}"
+
+
+def _rule(verifier: str) -> Aggregation:
+    """The solution score that a verifier was made for."""
+    from verifier.folder import rule_of_verifier  # torch takes seconds to import
+
+    return rule_of_verifier(verifier)
 
 
 def _n(config: RerankConfig) -> int | None:

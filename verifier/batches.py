@@ -8,8 +8,9 @@ padding), cut to batches and the batches shuffled again.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -45,6 +46,7 @@ class EncodedRows:
     rows_cut: int
     rows_too_long: int
     rows_unlabelled: int
+    rows_one_class: int = 0
 
     @property
     def lengths(self) -> NDArray[np.int64]:
@@ -71,6 +73,7 @@ class EncodedRows:
             "rows_cut": self.rows_cut,
             "rows_too_long": self.rows_too_long,
             "rows_unlabelled": self.rows_unlabelled,
+            "rows_one_class": self.rows_one_class,
         }
 
 
@@ -83,17 +86,22 @@ class Batch(NamedTuple):
 
 
 def encode_rows(
-    rows: Sequence[StepRow], tokenizer: PreTrainedTokenizerBase, contract: TagContract, max_length: int
+    rows: Sequence[StepRow],
+    tokenizer: PreTrainedTokenizerBase,
+    contract: TagContract,
+    max_length: int,
+    labels_of: Callable[[StepRow], Sequence[float | None]] = attrgetter("labels"),
 ) -> EncodedRows:
     """Encode rows; one longer than `max_length` tokens loses whole steps from its end, and they are counted.
 
     Tokens after the last labelled step teach nothing and are left out. Rows without any label, and rows
-    whose first labelled step does not fit, are left out and counted.
+    whose first labelled step does not fit, are left out and counted. `labels_of` a row is what is supervised:
+    its step labels, or for an outcome head one label at its end.
     """
     encoded, steps_cut, rows_cut, too_long, unlabelled = [], 0, 0, 0, 0
     pairs = [(row.question, row.steps) for row in rows]
     for row, solution in zip(rows, encode(tokenizer, contract, pairs), strict=True):
-        labels = np.array([np.nan if label is None else label for label in row.labels], dtype=np.float32)
+        labels = np.array([np.nan if label is None else label for label in labels_of(row)], dtype=np.float32)
         if not np.isfinite(labels).any():
             unlabelled += 1
             continue
@@ -151,12 +159,22 @@ def make_plan(
     """
     if len(lengths) == 0:
         raise ShepherdError("no training rows are left; see the counts above for why rows were left out")
+
+    def one_epoch(rng: np.random.Generator) -> list[NDArray[np.int64]]:
+        batches = _cut(rng.permutation(len(lengths)), lengths, batch_tokens, batch_solutions)
+        return [batches[i] for i in rng.permutation(len(batches))]
+
+    return in_epochs(one_epoch, epochs, seed)
+
+
+def in_epochs(
+    one_epoch: Callable[[np.random.Generator], list[NDArray[np.int64]]], epochs: float, seed: int
+) -> list[NDArray[np.int64]]:
+    """The batches of every epoch one after another, each drawn from its own generator."""
     plan: list[NDArray[np.int64]] = []
     epoch = 0
     while epoch < epochs:
-        rng = np.random.default_rng([seed, epoch])
-        batches = _cut(rng.permutation(len(lengths)), lengths, batch_tokens, batch_solutions)
-        batches = [batches[i] for i in rng.permutation(len(batches))]
+        batches = one_epoch(np.random.default_rng([seed, epoch]))
         part = min(1.0, epochs - epoch)
         plan += batches if part == 1.0 else batches[: max(1, round(part * len(batches)))]
         epoch += 1
@@ -189,6 +207,11 @@ def collate(rows: Sequence[EncodedRow], pad_id: int) -> Batch:
     if not len(flat):
         raise ShepherdError("a batch has no supervised step: every label of its rows is null")
     return Batch(torch.from_numpy(ids), torch.from_numpy(flat), torch.from_numpy(np.concatenate(targets)))
+
+
+def questions_of(rows: Sequence[EncodedRow]) -> list[str]:
+    """The question of each supervised position, in the order of `collate`."""
+    return [row.row.question for row in rows for _ in range(int(np.isfinite(row.labels).sum()))]
 
 
 def plan_digest(rows: EncodedRows, plan: Sequence[NDArray[np.int64]]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from verifier.adalora import ranks_by_kind, target_rank
 from verifier.config import TrainPrmConfig
 from verifier.prepare import Prepared
 
@@ -16,17 +17,28 @@ _METRICS = {
     "auc_within_position": "step AUC within position",
     "auc_within_question": "solution AUC within question (min over steps)",
 }
+_SOLUTION_METRICS = {
+    "solution_auc": "solution ROC AUC, all questions together",
+    "solution_balanced_accuracy": "solution balanced accuracy at 0.5",
+}
 
 
-def write_card(config: TrainPrmConfig, prepared: Prepared, metrics: Mapping[str, Any], step: int) -> str:
+def write_card(
+    config: TrainPrmConfig,
+    prepared: Prepared,
+    metrics: Mapping[str, Any],
+    step: int,
+    ranks: Mapping[str, int] | None = None,
+) -> str:
     """Text of the ``README.md`` beside an adapter."""
     sections = [
         _front_matter(config),
         _summary(config),
         _data(config, prepared),
-        _metrics(metrics),
+        _metrics(config, metrics),
         _use(prepared),
         _training(config, prepared, step),
+        *([] if ranks is None else [_ranks(ranks)]),
         _licence(config),
     ]
     return "\n\n".join(section.strip() for section in sections) + "\n"
@@ -45,12 +57,32 @@ def _summary(config: TrainPrmConfig) -> str:
         control = (
             "\n\n**A control, not a verifier: its training labels were shuffled. Its scores mean nothing.**"
         )
+    adapter = "An AdaLoRA adapter" if config.lora.kind == "adalora" else "A LoRA adapter"
+    if config.head == "outcome":
+        return (
+            "# Outcome verifier\n\n"
+            f"{adapter} for `{config.base}` with one trained row (`head.safetensors`) that gives a solution "
+            "a score in [0, 1] at its last tag, for the chance that it is right: an outcome reward model "
+            f"({_outcome_loss(config)}). It can be read at every tag, as the value of the solution so far; "
+            f"trained was the last alone, and the solution's score is `last`.{control}"
+        )
+    how = (
+        "softmax over two label tokens at the step's tag (Math-Shepherd, arXiv 2312.08935)"
+        if config.head == "lm"
+        else "softmax over two trained rows (`head.safetensors`) at the step's tag, as token classification"
+    )
     return (
         "# Step verifier\n\n"
-        f"A LoRA adapter for `{config.base}` that gives every step of a solution a score in [0, 1]: the "
-        "probability that the step is right, as softmax over two label tokens at the step's tag "
-        f"(Math-Shepherd, arXiv 2312.08935).{control}"
+        f"{adapter} for `{config.base}` that gives every step of a solution a score in [0, 1]: the "
+        f"probability that the step is right, as {how}.{control}"
     )
+
+
+def _outcome_loss(config: TrainPrmConfig) -> str:
+    right = "its last step is" if config.outcome.label == "last" else "all its steps are"
+    if config.outcome.loss == "pairwise":
+        return f"Bradley-Terry over pairs, arXiv 2203.02155; a solution is right if {right}"
+    return f"binary cross-entropy, arXiv 2110.14168; a solution is right if {right}"
 
 
 def _data(config: TrainPrmConfig, prepared: Prepared) -> str:
@@ -76,7 +108,7 @@ def _data(config: TrainPrmConfig, prepared: Prepared) -> str:
     return "\n".join(lines)
 
 
-def _metrics(metrics: Mapping[str, Any]) -> str:
+def _metrics(config: TrainPrmConfig, metrics: Mapping[str, Any]) -> str:
     if not metrics:
         return "## Held-out questions\n\nNone were held out, so nothing is known of its quality."
     counts = metrics["counts"]
@@ -92,9 +124,16 @@ def _metrics(metrics: Mapping[str, Any]) -> str:
         "| | verifier | baseline |",
         "|---|---|---|",
     ]
-    for key, name in _METRICS.items():
+    names = _METRICS
+    if config.head == "outcome":
+        within = {"auc_within_question": "solution AUC within question (last value)"}
+        names = {**_SOLUTION_METRICS, **_METRICS, **within}
+    for key, name in names.items():
         lines.append(f"| {name} | {_number(metrics[key]['value'])} | {_number(metrics[key]['baseline'])} |")
-    lines.append(f"| loss a step | {_number(metrics['loss'])} | |")
+    unit = {"lm": "step", "classifier": "step", "outcome": "solution"}[config.head]
+    if config.is_pairwise:
+        unit = "question"
+    lines.append(f"| loss a {unit} | {_number(metrics['loss'])} | |")
     return "\n".join(lines)
 
 
@@ -118,25 +157,37 @@ The input is `{{question}} Step 1: … {template.tag}\\nStep 2: … {template.ta
 
 
 def _training(config: TrainPrmConfig, prepared: Prepared, step: int) -> str:
+    lora = config.lora
+    rank = f"LoRA rank {lora.rank}" if lora.kind == "lora" else f"AdaLoRA mean rank {target_rank(lora)}"
+    loss = config.outcome.loss if config.head == "outcome" else config.loss
+    rate = f"learning rate {config.learning_rate:g} ({config.scheduler})"
+    if config.head_learning_rate is not None and config.head != "lm":
+        rate += f", of the head {config.head_learning_rate:g}"
     return "\n".join(
         [
             "## Training",
             "",
             f"- quantization {config.quantization}, dtype {config.dtype}",
-            (
-                f"- LoRA rank {config.lora.rank}, alpha {config.lora.alpha}, "
-                f"dropout {config.lora.dropout:g}, targets {config.lora.targets}"
-            ),
-            f"- loss `{config.loss}`, class weighting {config.class_weighting}",
-            (
-                f"- {config.optimizer}, learning rate {config.learning_rate:g} ({config.scheduler}), "
-                f"weight decay {config.weight_decay:g}"
-            ),
+            f"- {rank}, alpha {lora.alpha}, dropout {lora.dropout:g}, targets {lora.targets}",
+            f"- loss `{loss}`, class weighting {config.class_weighting}",
+            f"- {config.optimizer}, {rate}, weight decay {config.weight_decay:g}",
             (
                 f"- {prepared.steps:,} steps planned, the adapter of step {step:,} kept; "
                 f"{prepared.planned_tokens:,} tokens planned; seed {config.seed}"
             ),
         ]
+    )
+
+
+def _ranks(ranks: Mapping[str, int]) -> str:
+    """The rank pattern by kind of layer; the layers one by one are in ``adapter/ranks.json``."""
+    rows = [
+        f"| {kind} | {layers} | {low} | {high} |"
+        for kind, (layers, low, high) in ranks_by_kind(ranks).items()
+    ]
+    total = f"{sum(ranks.values()):,} singular values kept in {len(ranks)} layers."
+    return "\n".join(
+        ["## Ranks", "", total, "", "| layers | count | least rank | largest |", "|---|---|---|---|", *rows]
     )
 
 

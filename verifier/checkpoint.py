@@ -33,6 +33,8 @@ class Progress:
         best_step: the step it was seen at.
         evaluations_without_gain: since `best`.
         stopped: early stopping has ended the run.
+        busy_s: seconds spent in steps, by all the processes that worked on it.
+        peak_memory_bytes: most memory that one of them held.
     """
 
     step: int = 0
@@ -40,11 +42,24 @@ class Progress:
     best_step: int = 0
     evaluations_without_gain: int = 0
     stopped: bool = False
+    busy_s: float = 0.0
+    peak_memory_bytes: int = 0
 
 
 @dataclass(slots=True)
 class Checkpoint:
-    """All that decides the next step."""
+    """All that decides the next step.
+
+    Attributes:
+        progress: place in the plan, early stopping.
+        plan: hash of rows and order.
+        adapter: trained weights by name, a head's own among them.
+        best_adapter: those that early stopping would keep.
+        optimizer: state of the adapter's optimizer.
+        rng: of torch's generators.
+        beside: state of the optimizer beside it, if there is one.
+        budget: state of AdaLoRA's rank allocator, if there is one.
+    """
 
     progress: Progress
     plan: str
@@ -52,6 +67,8 @@ class Checkpoint:
     best_adapter: dict[str, Tensor] | None
     optimizer: dict[str, Any]
     rng: list[Tensor]
+    beside: dict[str, Any] | None = None
+    budget: dict[str, Any] | None = None
 
 
 def save(folder: Path, checkpoint: Checkpoint, keep: int) -> None:
@@ -71,6 +88,8 @@ def save(folder: Path, checkpoint: Checkpoint, keep: int) -> None:
                 "best_adapter": checkpoint.best_adapter,
                 "optimizer": checkpoint.optimizer,
                 "rng": checkpoint.rng,
+                "beside": checkpoint.beside,
+                "budget": checkpoint.budget,
             },
             buffer,
         )

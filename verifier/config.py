@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import Field, model_validator
 
@@ -17,7 +17,11 @@ StoppingMetric = Literal[
     "first_error_accuracy",
     "auc_within_position",
     "auc_within_question",
+    "solution_auc",
 ]
+HeadKind = Literal["lm", "classifier", "outcome"]
+HEADS: tuple[HeadKind, ...] = get_args(HeadKind)
+OutcomeLabel = Literal["last", "all"]
 
 
 class TemplateConfig(Config):
@@ -28,13 +32,56 @@ class TemplateConfig(Config):
     bad: str = Field("-", min_length=1)
 
 
-class LoraConfig(Config):
-    """Low-rank adapter of every linear layer but the output head."""
+class AdaLoraConfig(Config):
+    """The rank budget of ``lora.kind: adalora`` (arXiv 2303.10512); null is derived from the plan's steps.
 
+    Attributes:
+        init_r: rank of every layer at the start; null for half as much again as `target_r`.
+        target_r: mean rank at the end; null for ``lora.rank``.
+        tinit: optimizer steps before the first cut; null for a tenth of the run.
+        tfinal: optimizer steps after the last cut; null for three tenths.
+        delta_t: optimizer steps between two cuts; null for a hundredth.
+        beta1: of the moving average of a weight's importance.
+        beta2: of the moving average of its uncertainty.
+        orth_reg_weight: of the penalty that keeps singular vectors orthogonal.
+    """
+
+    init_r: int | None = Field(None, ge=2)
+    target_r: int | None = Field(None, ge=1)
+    tinit: int | None = Field(None, ge=0)
+    tfinal: int | None = Field(None, ge=0)
+    delta_t: int | None = Field(None, ge=1)
+    beta1: float = Field(0.85, gt=0, lt=1)
+    beta2: float = Field(0.85, gt=0, lt=1)
+    orth_reg_weight: float = Field(0.1, ge=0)
+
+
+class LoraConfig(Config):
+    """Low-rank adapter of every linear layer but the output head; `adalora` counts for that `kind` alone."""
+
+    kind: Literal["lora", "adalora"] = "lora"
     rank: int = Field(32, ge=1)
     alpha: int = Field(64, ge=1)
     targets: str | tuple[str, ...] = "all-linear"
     dropout: float = Field(0.0, ge=0, lt=1)
+    adalora: AdaLoraConfig = AdaLoraConfig()
+
+
+class OutcomeConfig(Config):
+    """How ``head: outcome`` learns whether a solution is right.
+
+    Attributes:
+        loss: ``pointwise`` is binary cross-entropy (arXiv 2110.14168): every solution counts, soft labels
+            stay soft, the score is a probability. ``pairwise`` is Bradley-Terry between right and wrong
+            solutions of one question (arXiv 2203.02155, eq. 1): it learns their order and nothing else.
+        label: what makes a solution right: the label of its ``last`` step (in Math-Shepherd's hard labels and
+            in the packaged rows that is whether the answer is right), or ``all`` steps being right, which
+            takes away solutions that are right in spite of a wrong step. An outcome model is to know no
+            steps, so ``last``.
+    """
+
+    loss: Literal["pointwise", "pairwise"] = "pointwise"
+    label: OutcomeLabel = "last"
 
 
 class EarlyStopping(Config):
@@ -60,6 +107,9 @@ class TrainPrmConfig(Config):
             ``gsm8k``, files; null: the packaged pool for ``embedded``, else GSM8K test where it is at hand.
         allow_contamination: train on such questions all the same.
         drop_contaminated: leave them out, counted, and go on.
+        head: ``lm`` reads the two label rows of the language model; ``classifier`` trains two rows of its own
+            at the same tags; ``outcome`` trains one value at the last tag.
+        head_learning_rate: of a head's own weights; null for `learning_rate`.
         control: ``shuffled_labels`` permutes all training labels: a verifier that must know nothing.
         batch_tokens: most padded tokens in one forward pass.
         batch_solutions: cut batches by this many solutions as well; null for tokens alone.
@@ -90,6 +140,9 @@ class TrainPrmConfig(Config):
     lora: LoraConfig = LoraConfig()
     gradient_checkpointing: bool = False
 
+    head: HeadKind = "lm"
+    head_learning_rate: float | None = Field(None, gt=0)
+    outcome: OutcomeConfig = OutcomeConfig()
     loss: Literal["vocab", "pair"] = "vocab"
     class_weighting: Literal["none", "balanced"] = "none"
 
@@ -126,7 +179,20 @@ class TrainPrmConfig(Config):
             raise ValueError("early_stopping needs held-out rows: set eval_fraction above 0, or heldout")
         if self.allow_contamination and self.drop_contaminated:
             raise ValueError("allow_contamination and drop_contaminated exclude each other; set one of them")
+        if self.head != "lm" and self.loss == "vocab":
+            raise ValueError(f"loss: vocab needs head: lm; with head: {self.head} set loss=pair")
+        if self.head != "outcome" and self.early_stopping and self.early_stopping.metric == "solution_auc":
+            raise ValueError("early_stopping.metric: solution_auc is measured for head: outcome alone")
+        if self.is_pairwise and self.class_weighting != "none":
+            raise ValueError(
+                "class_weighting: a pair has both classes; set it to none, or outcome.loss=pointwise"
+            )
         return self
+
+    @property
+    def is_pairwise(self) -> bool:
+        """Are solutions learnt from in pairs?"""
+        return self.head == "outcome" and self.outcome.loss == "pairwise"
 
 
 FormatName = Literal["auto", "math-shepherd", "rlhflow", "qwen2.5-math-prm", "trl"]

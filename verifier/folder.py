@@ -1,8 +1,9 @@
 """A verifier on disk: adapter, tokenizer, ``verifier.json`` and a model card; and loading it again.
 
 verifier/
-verifier.json      base, template, token ids, fingerprints; schema_version
-adapter/           peft adapter (safetensors)
+verifier.json      base, template, token ids, head, fingerprints; schema_version
+adapter/           peft adapter (safetensors); of AdaLoRA, ranks.json beside it
+head.safetensors   weight and bias of a head of its own (head: classifier, outcome)
 tokenizer/         the tokenizer it was trained with
 README.md          model card
 """
@@ -11,25 +12,33 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor, nn
+
+from eval.scores import Aggregation
 from shepherd.assets import asset
 from shepherd.errors import ShepherdError
 from shepherd.files import atomic_directory, atomic_write, read_json, sha256_file, write_json
 from verifier import tags
+from verifier.adalora import ranks_of
+from verifier.config import HEADS, HeadKind
+from verifier.heads import TrainedHead, rule_of
 from verifier.scoring import Verifier
 from verifier.tags import TagContract
 
 _KIND = "shepherd-verifier"
+_HEAD = "head.safetensors"
 
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """``verifier.json`` without its schema version."""
+    """``verifier.json`` without its schema version; where it has no `head`, that is ``lm``."""
 
     base: str
     base_fingerprint: str
@@ -38,43 +47,61 @@ class Description:
     max_length: int
     contract: TagContract
     adapter_sha256: str
+    head: HeadKind = "lm"
+    head_sha256: str | None = None
     kind: str = _KIND
 
     @property
     def id(self) -> str:
         """Short hash of all that decides a score; where the base lies does not."""
         decides = {key: value for key, value in asdict(self).items() if key != "base"}
+        if self.head == "lm":  # the same as before there were other heads, so that old ids hold
+            del decides["head"], decides["head_sha256"]
         return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def save(path: Path, model: Any, tokenizer: Any, description: Mapping[str, Any], card: str) -> Description:
+def save(
+    path: Path,
+    model: Any,
+    tokenizer: Any,
+    description: Mapping[str, Any],
+    card: str,
+    head: TrainedHead | None = None,
+) -> Description:
     """Write a verifier folder, whole or not at all.
 
     Args:
         path: the folder.
         model: peft model whose adapter is saved.
         tokenizer: saved beside it.
-        description: fields of `Description` but for the adapter's hash.
+        description: fields of `Description` but for the hashes.
         card: text of README.md.
+        head: one with weights of its own, if the verifier has one.
     """
     import peft
-    from safetensors.torch import save as to_bytes
 
     with atomic_directory(path) as aside:
-        weights = peft.get_peft_model_state_dict(model, save_embedding_layers=False)
+        ranks = ranks_of(model)
+        # Given a state, peft does not judge its shapes: a layer that AdaLoRA left no rank looks broken to it.
+        state = None if ranks is None else model.state_dict()
+        weights = peft.get_peft_model_state_dict(model, state_dict=state, save_embedding_layers=False)
         adapter = aside / "adapter"
         adapter.mkdir()
-        tensors = {name: weights[name].detach().cpu().contiguous() for name in sorted(weights)}
-        with atomic_write(adapter / "adapter_model.safetensors", "wb") as handle:
-            handle.write(to_bytes(tensors, metadata={"format": "pt"}))
+        _write_tensors(adapter / "adapter_model.safetensors", weights)
+        if head is not None:
+            _write_tensors(aside / _HEAD, head.state_dict())
         with atomic_write(adapter / "adapter_config.json") as handle:
             config = _adapter_config(model.peft_config["default"], description["base"])
             handle.write(json.dumps(config, indent=2, sort_keys=True) + "\n")
+        if ranks is not None:
+            write_json(adapter / "ranks.json", {"total": sum(ranks.values()), "ranks": ranks})
         tokenizer.save_pretrained(aside / "tokenizer")
         with atomic_write(aside / "README.md") as handle:
             handle.write(card)
         written = Description(
-            **description, adapter_sha256=sha256_file(adapter / "adapter_model.safetensors")
+            **description,
+            adapter_sha256=sha256_file(adapter / "adapter_model.safetensors"),
+            head_sha256=None if head is None else sha256_file(aside / _HEAD),
         )
         write_json(aside / "verifier.json", asdict(written))
     return written
@@ -93,6 +120,7 @@ def load(name_or_folder: str, *, device: str = "auto", trust_remote_code: bool =
         raise ShepherdError(
             f"{adapter}: missing, or not the adapter that verifier.json names; copy the folder again"
         )
+    own = _read_head(folder, described)
     tokenizer = models.load_tokenizer(str(folder / "tokenizer"))
     tags.check(described.contract, tokenizer, str(folder))
     base = models.load_base(
@@ -109,12 +137,20 @@ def load(name_or_folder: str, *, device: str = "auto", trust_remote_code: bool =
         )
     import peft  # after load_base, which quiets bitsandbytes
 
-    with torch.random.fork_rng(devices=[]):  # peft draws an adapter before it reads one
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():  # drawn, then read
+        # peft 0.21 looks for the layers of AdaLoRA's pattern under LoRA's names, and reads it all the same.
+        warnings.filterwarnings("ignore", "The following rank_pattern keys", RuntimeWarning)
         model = peft.PeftModel.from_pretrained(base, str(folder / "adapter"))
+        reader = models.read_with(described.head, model.eval(), described.contract)
+    if own is not None and isinstance(reader.head, nn.Module):
+        _put_head(reader.head, own, folder / _HEAD)
     encode = partial(tags.encode, tokenizer, described.contract)
-    return Verifier(
-        models.read_labels(model.eval(), described.contract), encode, described.id, name_or_folder
-    )
+    return Verifier(reader, encode, described.id, name_or_folder, rule=rule_of(described.head))
+
+
+def rule_of_verifier(name_or_folder: str) -> Aggregation:
+    """The solution score that a saved verifier was made for; nothing but ``verifier.json`` is read."""
+    return rule_of(read_description(find(name_or_folder)).head)
 
 
 def read_description(folder: Path) -> Description:
@@ -127,9 +163,12 @@ def read_description(folder: Path) -> Description:
             f"{path}: kind is {data.get('kind')!r}, expected {_KIND!r}; not a verifier of shepherd"
         )
     try:
-        return Description(**{**data, "contract": TagContract.from_json(data["contract"])})
+        described = Description(**{**data, "contract": TagContract.from_json(data["contract"])})
     except (KeyError, TypeError) as error:
         raise ShepherdError(f"{path}: fields do not fit ({error}); train again with this version") from error
+    if described.head not in HEADS:
+        raise ShepherdError(f"{path}: head is {described.head!r}, expected {' or '.join(HEADS)}")
+    return described
 
 
 def find(name_or_folder: str) -> Path:
@@ -144,6 +183,37 @@ def find(name_or_folder: str) -> Path:
         f"{folder}: no verifier.json; give the output of shepherd train-prm (a run directory or its "
         'verifier folder), or "embedded"'
     )
+
+
+def _read_head(folder: Path, described: Description) -> dict[str, Tensor] | None:
+    """The weights of a head of its own, or None where the language model's is read."""
+    if described.head == "lm":
+        return None
+    path = folder / _HEAD
+    if not path.is_file() or sha256_file(path) != described.head_sha256:
+        raise ShepherdError(
+            f"{path}: missing, or not the head that verifier.json names; copy the folder again"
+        )
+    from safetensors.torch import load_file
+
+    return load_file(path)
+
+
+def _put_head(head: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
+    shapes = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+    expected = {name: tuple(tensor.shape) for name, tensor in head.state_dict().items()}
+    if shapes != expected:
+        raise ShepherdError(f"{path}: expected {expected}, found {shapes}; train again with this version")
+    head.load_state_dict(weights)
+
+
+def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """In a fixed order, so that the same tensors are the same bytes."""
+    from safetensors.torch import save as to_bytes
+
+    plain = {name: tensors[name].detach().cpu().contiguous() for name in sorted(tensors)}
+    with atomic_write(path, "wb") as handle:
+        handle.write(to_bytes(plain, metadata={"format": "pt"}))
 
 
 def _adapter_config(config: Any, base: str) -> dict[str, Any]:

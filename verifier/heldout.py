@@ -9,11 +9,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from eval.solutions import solution_metrics
 from eval.steps import THRESHOLD, step_metrics
 from shepherd.records import StepRow
-from verifier.batches import EncodedRows, collate, fixed_batches
-from verifier.loss import step_losses, tag_log_probabilities
+from verifier.batches import EncodedRows, collate, fixed_batches, questions_of
+from verifier.config import HeadKind
+from verifier.loss import Loss
 from verifier.model import TagReader
+from verifier.outcome import is_right
 
 
 class Split(NamedTuple):
@@ -64,11 +67,12 @@ def first_questions(rows: Sequence[StepRow], limit: int | None) -> list[StepRow]
 
 @torch.no_grad()
 def evaluate(
-    reader: TagReader, rows: EncodedRows, *, loss: str, batch_tokens: int, pad_id: int
+    reader: TagReader, rows: EncodedRows, *, loss: Loss, batch_tokens: int, pad_id: int
 ) -> Evaluation:
-    """Held-out loss (the training loss, unweighted) and scores; the model must be in eval mode."""
+    """Mean loss over all rows, and scores; the model must be in eval mode."""
     scores: list[NDArray[np.float32]] = [np.empty(0, dtype=np.float32)] * len(rows.rows)
-    total, count = 0.0, 0
+    found: list[tuple[torch.Tensor, torch.Tensor]] = []
+    questions: list[str] = []
     for batch in fixed_batches(rows.lengths, batch_tokens):
         # Every kept step is read, labelled or not, so that scores stand beside all steps of the row.
         part = [rows.rows[i] for i in batch]
@@ -78,18 +82,24 @@ def evaluate(
         known = np.concatenate([np.isfinite(row.labels) for row in part])
         hidden = reader.hidden(ids.to(reader.device), torch.from_numpy(every).to(reader.device))
         good = reader.pair_logits(hidden).softmax(-1)[:, 0].cpu().numpy()
-        logs = tag_log_probabilities(reader, hidden[torch.from_numpy(known).to(reader.device)], loss)
-        total += float(step_losses(logs, targets.to(reader.device), (1.0, 1.0)).double().sum())
-        count += len(targets)
+        values = loss.values(reader, hidden[torch.from_numpy(known).to(reader.device)])
+        found.append((values.cpu(), targets))
+        questions += questions_of(part)
         start = 0
         for i, row in zip(batch, part, strict=True):
             scores[i] = good[start : start + len(row.tags)]
             start += len(row.tags)
-    return Evaluation(total / max(1, count), scores)
+    values, targets = (torch.cat(each) for each in zip(*found, strict=True))
+    return Evaluation(float(loss.losses(values, targets, questions).double().mean()), scores)
 
 
-def measure(rows: EncodedRows, scores: Sequence[NDArray[np.float32]]) -> dict[str, Any]:
-    """Step metrics of the ruler on the steps that were kept."""
+def measure(
+    rows: EncodedRows, scores: Sequence[NDArray[np.float32]], head: HeadKind = "lm"
+) -> dict[str, Any]:
+    """Metrics of the ruler on the steps that were kept.
+
+    An outcome head is judged on solutions first; its step metrics are those of its values of prefixes.
+    """
     kept = [
         StepRow(
             question=row.row.question,
@@ -100,6 +110,11 @@ def measure(rows: EncodedRows, scores: Sequence[NDArray[np.float32]]) -> dict[st
         )
         for row in rows.rows
     ]
+    lists = [each.tolist() for each in scores]
+    if head == "outcome":
+        right = [is_right(row) for row in rows.rows]
+        steps = step_metrics(kept, lists, correct=right, how="last").to_json()
+        return {**solution_metrics(kept, lists, right, "last"), **steps}
     # A row that lost its last steps is still a right or a wrong solution.
     right = [all(label >= THRESHOLD for label in row.row.labels if label is not None) for row in rows.rows]
-    return step_metrics(kept, [each.tolist() for each in scores], correct=right).to_json()
+    return step_metrics(kept, lists, correct=right).to_json()

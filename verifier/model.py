@@ -20,8 +20,9 @@ from torch import Tensor, nn
 from shepherd.assets import resolve_model
 from shepherd.errors import ShepherdError
 from shepherd.files import read_json
-from verifier.config import LoraConfig
-from verifier.heads import Head, LabelRows
+from verifier.adalora import adalora_options
+from verifier.config import HeadKind, LoraConfig
+from verifier.heads import Head, LabelRows, make_head
 from verifier.tags import TagContract
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -114,19 +115,29 @@ def keep_autograd_on_cpu(model: nn.Module) -> None:
             module.support_avx512bf16_for_cpu = False
 
 
-def add_lora(model: Any, lora: LoraConfig, seed: int) -> Any:
-    """Put a fresh adapter on `model`; the seed is set before its first draw."""
+def add_lora(model: Any, lora: LoraConfig, seed: int, steps: int = 0) -> Any:
+    """Put a fresh adapter on `model`; the seed is set before its first draw.
+
+    Args:
+        model: the base.
+        lora: the adapter.
+        seed: of its weights.
+        steps: optimizer steps of the whole run, which AdaLoRA's schedule is made for.
+    """
     import peft
 
     torch.manual_seed(seed)
-    targets = lora.targets if isinstance(lora.targets, str) else list(lora.targets)
-    config = peft.LoraConfig(
-        r=lora.rank,
-        lora_alpha=lora.alpha,
-        lora_dropout=lora.dropout,
-        target_modules=targets,
-        bias="none",
-        task_type="CAUSAL_LM",
+    options: dict[str, Any] = {
+        "lora_alpha": lora.alpha,
+        "lora_dropout": lora.dropout,
+        "target_modules": lora.targets if isinstance(lora.targets, str) else list(lora.targets),
+        "bias": "none",
+        "task_type": "CAUSAL_LM",
+    }
+    config = (
+        peft.LoraConfig(r=lora.rank, **options)
+        if lora.kind == "lora"
+        else peft.AdaLoraConfig(**options, **adalora_options(lora, steps))
     )
     try:
         return peft.get_peft_model(model, config)
@@ -149,8 +160,10 @@ def adapted_share(model: Any) -> str:
     return f"adapter on {len(adapted)} of {len(linear)} linear layers, {trained:,} parameters"
 
 
-def count_parameters(name: str, lora: LoraConfig, *, trust_remote_code: bool = False) -> tuple[int, int]:
-    """Trainable and all parameters of base and adapter; no weights are read and none are made."""
+def count_parameters(
+    name: str, lora: LoraConfig, *, steps: int = 0, head: HeadKind = "lm", trust_remote_code: bool = False
+) -> tuple[int, int]:
+    """Trainable and all parameters of base, adapter and head; no weights are read and none are made."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
     try:
@@ -161,8 +174,11 @@ def count_parameters(name: str, lora: LoraConfig, *, trust_remote_code: bool = F
         base = AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
         for parameter in base.parameters():
             parameter.requires_grad = False
-        model = add_lora(base, lora, seed=0)
-    return sum(p.numel() for p in trainable_parameters(model)), sum(p.numel() for p in model.parameters())
+        model = add_lora(base, lora, seed=0, steps=steps)
+        own = None if head == "lm" else make_head(head, config.get_text_config().hidden_size, 0.0)
+    added = 0 if own is None else sum(p.numel() for p in own.parameters())
+    trained = sum(p.numel() for p in trainable_parameters(model))
+    return trained + added, sum(p.numel() for p in model.parameters()) + added
 
 
 def enable_gradient_checkpointing(model: Any) -> None:
@@ -214,6 +230,17 @@ def read_labels(model: Any, contract: TagContract) -> TagReader:
     """A reader of the two label rows of a causal language model's own head."""
     causal = model.get_base_model() if hasattr(model, "get_base_model") else model
     return TagReader(model, LabelRows(causal.get_output_embeddings(), contract.good_id, contract.bad_id))
+
+
+def read_with(kind: HeadKind, model: Any, contract: TagContract) -> TagReader:
+    """A reader with a head of this kind; weights of its own are fresh, drawn with torch's generator."""
+    if kind == "lm":
+        return read_labels(model, contract)
+    config = model.config.get_text_config()
+    head = make_head(kind, config.hidden_size, getattr(config, "initializer_range", 0.02))
+    reader = TagReader(model, head)
+    head.to(reader.device)
+    return reader
 
 
 @torch.no_grad()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -11,8 +13,9 @@ from numpy.typing import NDArray
 
 from shepherd.errors import ShepherdError
 from shepherd.records import StepRow
-from verifier import heldout
+from verifier import heldout, outcome
 from verifier import model as models
+from verifier.adalora import schedule
 from verifier.batches import EncodedRows, encode_rows, make_plan, shuffle_labels
 from verifier.config import TrainPrmConfig
 from verifier.data.contaminated import Contamination, check_questions, refuse_contaminated
@@ -115,24 +118,43 @@ def prepare(config: TrainPrmConfig) -> Prepared:
         train = shuffle_labels(train, config.seed)
     tokenizer = models.load_tokenizer(config.base, trust_remote_code=config.trust_remote_code)
     contract = resolve(tokenizer, Template(**config.template.model_dump()))
-    encoded = encode_rows(train, tokenizer, contract, config.max_length)
-    held_encoded = encode_rows(held, tokenizer, contract, config.max_length)
+    labels_of = _supervision(config)
+    encoded = encode_rows(train, tokenizer, contract, config.max_length, labels_of)
+    held_encoded = encode_rows(held, tokenizer, contract, config.max_length, labels_of)
     if held and not held_encoded.rows:
         raise ShepherdError(
             f"no held-out row is left ({held_encoded.counts()}); raise max_length, or set eval_fraction=0"
         )
-    plan = make_plan(
-        encoded.lengths,
+    if config.is_pairwise:
+        encoded = outcome.in_pairs(encoded, "training")
+        if held_encoded.rows:
+            outcome.in_pairs(held_encoded, "held-out")  # before hours of training that nothing could judge
+    plan = _plan(config, encoded)
+    steps = -(-len(plan) // config.accumulation)
+    if config.max_steps is not None:
+        steps = min(steps, config.max_steps)
+    plan = plan[: steps * config.accumulation]
+    if config.lora.kind == "adalora":
+        schedule(config.lora, steps)  # told now, not after the model is loaded
+    return Prepared(config, tokenizer, contract, read, contamination, encoded, held_encoded, plan, steps)
+
+
+def _supervision(config: TrainPrmConfig) -> Callable[[StepRow], Sequence[float | None]]:
+    """What of a row is learnt: every labelled step, or how the solution ends."""
+    if config.head != "outcome":
+        return attrgetter("labels")
+    return partial(outcome.outcome_labels, label=config.outcome.label)
+
+
+def _plan(config: TrainPrmConfig, rows: EncodedRows) -> list[NDArray[np.int64]]:
+    in_pairs = config.is_pairwise and rows.rows
+    make = partial(outcome.plan_in_pairs, rows) if in_pairs else partial(make_plan, rows.lengths)
+    return make(
         epochs=config.epochs,
         batch_tokens=config.batch_tokens,
         batch_solutions=config.batch_solutions,
         seed=config.seed,
     )
-    steps = -(-len(plan) // config.accumulation)
-    if config.max_steps is not None:
-        steps = min(steps, config.max_steps)
-    plan = plan[: steps * config.accumulation]
-    return Prepared(config, tokenizer, contract, read, contamination, encoded, held_encoded, plan, steps)
 
 
 def _read(config: TrainPrmConfig) -> tuple[list[StepRow], RowCounts, Contamination]:

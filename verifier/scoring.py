@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from eval.scores import Aggregation
 from shepherd.steps import split
 from verifier.batches import fixed_batches
 from verifier.model import TagReader
@@ -96,6 +97,7 @@ class Verifier:
         id: short hash of all that decides a score; scores files carry it.
         name: what the user called it.
         counts: running totals of what was scored.
+        rule: the solution score that it was made for: ``min`` over steps, ``last`` for an outcome head.
     """
 
     reader: TagReader | Reader
@@ -103,6 +105,7 @@ class Verifier:
     id: str
     name: str
     counts: ScoringCounts = field(default_factory=ScoringCounts)
+    rule: Aggregation = "min"
 
     def close(self) -> None:
         """Give back what a reader outside this process holds."""

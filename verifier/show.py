@@ -17,6 +17,13 @@ if TYPE_CHECKING:
 
 RESULT = "results.json"
 
+# Title and columns, by the head that was trained.
+_METRIC_TABLE = {
+    "lm": ("held-out step metrics", ("metric", "verifier", "position alone")),
+    "classifier": ("held-out step metrics, classifier head", ("metric", "verifier", "position alone")),
+    "outcome": ("held-out metrics, outcome head", ("metric", "verifier", "length or position alone")),
+}
+
 
 def show_steps(steps: tuple[str, ...], scores: list[float], whole: dict[str, float]) -> None:
     """One solution: each step with its score, coloured where the terminal can, then the solution's scores."""
@@ -44,7 +51,13 @@ def show_plan(config: TrainPrmConfig, prepared: Prepared, as_json: bool) -> None
     """What a dry run says: the resolved config, and how much work it is."""
     from verifier.model import count_parameters
 
-    trainable, total = count_parameters(config.base, config.lora, trust_remote_code=config.trust_remote_code)
+    trainable, total = count_parameters(
+        config.base,
+        config.lora,
+        steps=prepared.steps,
+        head=config.head,
+        trust_remote_code=config.trust_remote_code,
+    )
     found = {"trainable_parameters": trainable, "parameters": total, **prepared.counts()}
     if as_json:
         print_json({"config": config.model_dump(mode="json"), **found})
@@ -82,9 +95,19 @@ def show_training(run: Path, as_json: bool) -> None:
         f"verifier {result['verifier_id']}: {result['folder']}",
     ]
     if rows:
-        table("held-out step metrics", ("metric", "verifier", "position alone"), rows)
+        table(*_METRIC_TABLE[result.get("head", "lm")], rows)
+    if result.get("ranks"):
+        _show_ranks(result["ranks"])
     for note in notes:
         click.echo(note)
+
+
+def _show_ranks(ranks: dict[str, int]) -> None:
+    from verifier.adalora import ranks_by_kind
+
+    rows = [(kind, layers, low, high) for kind, (layers, low, high) in sorted(ranks_by_kind(ranks).items())]
+    title = f"AdaLoRA: {sum(ranks.values()):,} singular values kept"
+    table(title, ("layers", "count", "least rank", "largest"), rows)
 
 
 def _notes(counts: dict[str, Any]) -> list[str]:
@@ -95,6 +118,8 @@ def _notes(counts: dict[str, Any]) -> list[str]:
         lines.append("repaired or noted: " + ", ".join(f"{k} {v:,}" for k, v in read["oddities"].items()))
     if read["skipped"]:
         lines.append("left out: " + ", ".join(f"{k} {v:,}" for k, v in read["skipped"].items()))
+    if train["rows_one_class"]:
+        lines.append(f"no pair: {train['rows_one_class']:,} solutions of questions all right or all wrong")
     if train["steps_cut"] or train["rows_too_long"]:
         lines.append(
             f"too long: {train['rows_cut']:,} solutions lost {train['steps_cut']:,} steps, "

@@ -21,19 +21,24 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
+from eval.steps import THRESHOLD
 from shepherd.console import progress as progress_bar
 from shepherd.errors import ShepherdError
 from verifier import checkpoint, folder, heldout
 from verifier import model as models
-from verifier.batches import EncodedRow, EncodedRows, collate, plan_digest
+from verifier.adalora import RankBudget, describe_ranks, ranks_of, settle
+from verifier.batches import EncodedRow, EncodedRows, collate, plan_digest, questions_of
 from verifier.card import write_card
 from verifier.config import TrainPrmConfig
-from verifier.loss import step_losses, tag_log_probabilities
-from verifier.optim import learning_rate_at, make_optimizer
+from verifier.heads import Outcome, TrainedHead
+from verifier.loss import Loss, PairLoss, StepLoss
+from verifier.memory import peak_memory_bytes
+from verifier.optim import learning_rate_at, make_optimizers, set_learning_rate
 from verifier.prepare import Prepared, prepare
 from verifier.tensorboard import TensorBoard
 
 _LOG_EVERY_S = 5.0
+_CENTRE_BATCHES = 8
 
 
 class TrainingRun(Protocol):
@@ -50,13 +55,33 @@ class TrainingRun(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class TrainResult:
-    """What a training gave: the verifier's folder and id, and how good it is on held-out questions."""
+    """What a training gave: the verifier's folder and id, and how good it is on held-out questions.
+
+    Attributes:
+        folder: the verifier's.
+        verifier_id: its id.
+        head: its kind.
+        steps: optimizer steps done.
+        best_step: the step whose adapter was kept.
+        tokens_per_s: read in this process, padding not counted.
+        train_s: seconds in optimizer steps, evaluations not counted; those before a resume are.
+        peak_memory_bytes: most memory held: CUDA's where that trains, else of the whole process.
+        trainable_parameters: adapter and head.
+        ranks: of each layer, where AdaLoRA handed them out.
+        metrics: on held-out questions; empty where none are.
+        counts: of rows, steps and tokens.
+    """
 
     folder: Path
     verifier_id: str
+    head: str
     steps: int
     best_step: int
     tokens_per_s: float
+    train_s: float
+    peak_memory_bytes: int
+    trainable_parameters: int
+    ranks: dict[str, int] | None
     metrics: dict[str, Any]
     counts: dict[str, Any]
 
@@ -97,15 +122,22 @@ class Trainer:
             device=models.pick_device(config.device),
             trust_remote_code=config.trust_remote_code,
         )
-        self.model = models.add_lora(base, config.lora, config.seed)
+        self.model = models.add_lora(base, config.lora, config.seed, prepared.steps)
+        self.budget = RankBudget(self.model) if config.lora.kind == "adalora" else None
         run.log(models.adapted_share(self.model))
         if config.gradient_checkpointing:
             models.enable_gradient_checkpointing(self.model)
-        self.reader = models.read_labels(self.model, prepared.contract)
+        self.reader = models.read_with(config.head, self.model, prepared.contract)
+        self.head = self.reader.head if isinstance(self.reader.head, TrainedHead) else None
         self._check_reader()
-        self.named = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
-        self.optimizer = make_optimizer(config, list(self.named.values()))
-        self.class_weights = class_weights(prepared.train, config.class_weighting)
+        adapter = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
+        own = dict(self.head.named_parameters(prefix="head")) if self.head is not None else {}
+        if config.is_pairwise:
+            own["head.bias"].requires_grad = False  # cancels in a pair; `_centre` sets it
+        self.named = {**adapter, **own}
+        self.optimizers = make_optimizers(config, adapter, [p for p in own.values() if p.requires_grad])
+        weights = class_weights(prepared.train, config.class_weighting)
+        self.loss: Loss = PairLoss() if config.is_pairwise else StepLoss(config.loss, weights)
         self.progress = checkpoint.Progress()
         self.best_adapter: dict[str, torch.Tensor] | None = None
         self.plan = plan_digest(prepared.train, prepared.plan)
@@ -122,8 +154,11 @@ class Trainer:
         if found is None:
             return
         self._put(found.adapter)
-        self.optimizer.load_state_dict(found.optimizer)
+        for optimizer, state in zip(self.optimizers, (found.optimizer, found.beside), strict=False):
+            optimizer.load_state_dict(state)
         checkpoint.restore_random_state(found.rng)
+        if self.budget is not None and found.budget is not None:
+            self.budget.restore(found.budget)
         self.progress, self.best_adapter = found.progress, found.best_adapter
         self.run.log(f"resumed at step {self.progress.step} of {self.prepared.steps}")
 
@@ -140,7 +175,9 @@ class Trainer:
                 started = time.monotonic()
                 values = self._step(progress.step)
                 progress.step += 1
-                busy_s += time.monotonic() - started
+                taken_s = time.monotonic() - started
+                busy_s += taken_s
+                progress.busy_s += taken_s
                 seen += values.pop("tokens")
                 self.tokens_per_s = seen / busy_s
                 last = progress.step == steps
@@ -167,7 +204,13 @@ class Trainer:
         config, prepared = self.config, self.prepared
         if self.best_adapter is not None:
             self._put(self.best_adapter)
+        if self.budget is not None:
+            settle(self.model)
+        ranks = ranks_of(self.model)
+        if ranks is not None:
+            self.run.log(describe_ranks(ranks))
         metrics = self._held_out_metrics() if prepared.heldout.rows else {}
+        self._centre()
         description = {
             "base": _lasting_name(config.base),
             "base_fingerprint": models.base_fingerprint(self.model, prepared.contract),
@@ -175,49 +218,64 @@ class Trainer:
             "dtype": config.dtype,
             "max_length": config.max_length,
             "contract": prepared.contract,
+            "head": config.head,
         }
         best = self.progress.best_step or self.progress.step
-        card = write_card(config, prepared, metrics, best)
+        card = write_card(config, prepared, metrics, best, ranks)
         path = self.run.path / "verifier"
-        written = folder.save(path, self.model, prepared.tokenizer, description, card)
+        written = folder.save(path, self.model, prepared.tokenizer, description, card, self.head)
         self.run.log(f"verifier {written.id} written to {path}")
         return TrainResult(
             folder=path,
             verifier_id=written.id,
+            head=config.head,
             steps=self.progress.step,
             best_step=best,
             tokens_per_s=self.tokens_per_s,
+            train_s=round(self.progress.busy_s, 3),
+            peak_memory_bytes=max(self.progress.peak_memory_bytes, peak_memory_bytes(self.reader.device)),
+            trainable_parameters=sum(p.numel() for p in self.named.values()),
+            ranks=ranks,
             metrics=metrics,
             counts=prepared.counts(),
         )
 
     def _step(self, step: int) -> dict[str, Any]:
-        """One optimizer step over its forward passes; the mean is over all their supervised tags together."""
+        """One optimizer step over its forward passes; the mean is over all their summands together."""
         config, reader = self.config, self.reader
         rate = learning_rate_at(step, self.prepared.steps, config)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        set_learning_rate(self.optimizers, rate)
         groups = self.prepared.plan[step * config.accumulation : (step + 1) * config.accumulation]
         parts: list[list[EncodedRow]] = [[self.prepared.train.rows[i] for i in group] for group in groups]
         batches = [collate(part, self.prepared.pad_id) for part in parts]
-        tags = sum(len(batch.targets) for batch in batches)
+        questions = [questions_of(part) for part in parts]
+        count = sum(self.loss.count(batch.targets, of) for batch, of in zip(batches, questions, strict=True))
         total = 0.0
-        for batch in batches:
+        for batch, of in zip(batches, questions, strict=True):
             hidden = reader.hidden(batch.ids.to(reader.device), batch.at.to(reader.device))
-            logs = tag_log_probabilities(reader, hidden, config.loss)
-            loss = step_losses(logs, batch.targets.to(reader.device), self.class_weights).sum() / tags
+            values = self.loss.values(reader, hidden)
+            loss = self.loss.losses(values, batch.targets.to(reader.device), of).sum() / count
             loss.backward()
             total += float(loss.detach())
+        more = {}
+        if self.budget is not None:
+            penalty = self.budget.penalty()
+            penalty.backward()
+            more["orthogonality"] = float(penalty.detach())
         norm = torch.nn.utils.clip_grad_norm_(list(self.named.values()), config.max_grad_norm)
         if not np.isfinite(total) or not torch.isfinite(norm):
             raise ShepherdError(
                 f"step {step + 1}: the loss is {total} and its gradient's norm {float(norm)}; "
                 "lower learning_rate, or use dtype float32 or bfloat16"
             )
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        for optimizer in self.optimizers:
+            optimizer.step()
+        if self.budget is not None:
+            self.budget.allocate(step + 1)  # it reads the gradients
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none=True)
         tokens = sum(len(row.ids) for part in parts for row in part)
-        return {"loss": total, "learning_rate": rate, "gradient_norm": float(norm), "tokens": tokens}
+        return {"loss": total, **more, "learning_rate": rate, "gradient_norm": float(norm), "tokens": tokens}
 
     def _watch(self, metrics: Mapping[str, Any]) -> None:
         """Early stopping: keep the best adapter, stop after `patience` evaluations without a better one."""
@@ -242,25 +300,55 @@ class Trainer:
 
     def _held_out_metrics(self) -> dict[str, Any]:
         prepared = self.prepared
+        self._centre()
         self.model.eval()
+        # Unweighted, whatever the training's class weights: two runs are compared by it.
+        loss: Loss = PairLoss() if self.config.is_pairwise else StepLoss(self.config.loss)
         found = heldout.evaluate(
             self.reader,
             prepared.heldout,
-            loss=self.config.loss,
+            loss=loss,
             batch_tokens=self.config.batch_tokens,
             pad_id=prepared.pad_id,
         )
         self.model.train()
-        return {"loss": found.loss, **heldout.measure(prepared.heldout, found.scores)}
+        return {"loss": found.loss, **heldout.measure(prepared.heldout, found.scores, self.config.head)}
+
+    @torch.no_grad()
+    def _centre(self) -> None:
+        """Put 0 half-way between right and wrong solutions of the first batches, where pairs leave it open.
+
+        Pairs say nothing of the values' level, which may drift to where a sigmoid in fp32 is 1 for all
+        (arXiv 2203.02155, section 3.5, sets such a bias too).
+        """
+        head = self.head
+        if not isinstance(head, Outcome) or not self.config.is_pairwise:
+            return
+        self.model.eval()
+        head.bias.zero_()
+        values, targets = [], []
+        for group in self.prepared.plan[:_CENTRE_BATCHES]:
+            batch = collate([self.prepared.train.rows[i] for i in group], self.prepared.pad_id)
+            hidden = self.reader.hidden(batch.ids.to(self.reader.device), batch.at.to(self.reader.device))
+            values.append(self.loss.values(self.reader, hidden).cpu())
+            targets.append(batch.targets >= THRESHOLD)
+        value, right = torch.cat(values), torch.cat(targets)
+        head.bias.fill_(-0.5 * float(value[right].mean() + value[~right].mean()))
+        self.model.train()
 
     def _checkpoint(self) -> None:
+        progress = self.progress
+        progress.peak_memory_bytes = max(progress.peak_memory_bytes, peak_memory_bytes(self.reader.device))
+        first, *others = (optimizer.state_dict() for optimizer in self.optimizers)
         state = checkpoint.Checkpoint(
-            progress=self.progress,
+            progress=progress,
             plan=self.plan,
             adapter=self._adapter(),
             best_adapter=self.best_adapter,
-            optimizer=self.optimizer.state_dict(),
+            optimizer=first,
             rng=checkpoint.random_state(),
+            beside=others[0] if others else None,
+            budget=None if self.budget is None else self.budget.state(),
         )
         checkpoint.save(self.checkpoints, state, self.config.keep_checkpoints)
 

@@ -1,21 +1,11 @@
-"""Heads: what turns the hidden state at a tag into logits of good and bad."""
+"""The language model's own head: two of its rows."""
 
 from __future__ import annotations
-
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 from shepherd.errors import ShepherdError
-
-
-class Head(Protocol):
-    """A head gives two logits a tag; their softmax is the step's score."""
-
-    def pair_logits(self, hidden: Tensor) -> Tensor:
-        """Logits of good and bad in fp32, shape ``(n_tags, 2)``, of ``hidden`` (n_tags, d)."""
-        ...
 
 
 class LabelRows:

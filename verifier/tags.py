@@ -214,8 +214,8 @@ def encode(
 
     Where the tag's token also comes out of other text (``ки`` inside a Russian word), the tags are told
     apart by their character positions. Where a step's own end swallows the tag (in Mistral, one that ends in
-    the character ``▁``), or the tokenizer keeps no characters, the text is encoded piece by piece with the tag
-    put between: a candidate is hostile text, and one of them must not end a run.
+    the character ``▁``), or the tokenizer keeps no characters, the text is encoded piece by piece with the
+    tag put between: a candidate is hostile text, and one of them must not end a run.
     """
     tag = contract.template.tag
     for start in range(0, len(solutions), chunk):

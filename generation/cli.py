@@ -17,6 +17,7 @@ from shepherd.config import dump_yaml, load_config
 from shepherd.console import RunOptions, run_options
 from shepherd.errors import ShepherdError
 from shepherd.runs import Run
+from verifier.adapter import find_adapter
 
 C = TypeVar("C", GenerateConfig, RerankConfig, DemoConfig)
 
@@ -186,7 +187,8 @@ def _create(
 
 def _sampling_files(config: SamplerConfig) -> list[Path]:
     source = config.problems.source
-    return [*_model_files(config.model), *([] if source == "embedded" else [Path(source)])]
+    adapter = [] if config.adapter is None else _model_files(str(find_adapter(config.adapter)))
+    return [*_model_files(config.model), *adapter, *([] if source == "embedded" else [Path(source)])]
 
 
 def _rerank_files(config: RerankConfig) -> list[Path]:

@@ -12,8 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
-from generation.config import EMBEDDED_PROBLEMS, ProblemsConfig, PromptConfig, SamplerConfig
-from generation.engines import Engine, Prompt, Sampling, load_engine
+from generation.config import EMBEDDED_PROBLEMS, ProblemsConfig, SamplerConfig
+from generation.engines import Engine, Sampling, load_engine
+from generation.prompts import prompts_of
 from shepherd.console import progress
 from shepherd.errors import ShepherdError
 from shepherd.files import append_line, read_finished, write_error
@@ -66,7 +67,9 @@ def sample_pool(
     _check_finished(finished, problems, n, path)
     pools = list(finished)
     if len(finished) < len(problems):
-        loaded = engine or load_engine(config.engine, config.model, device=config.device, dtype=config.dtype)
+        loaded = engine or load_engine(
+            config.engine, config.model, adapter=config.adapter, device=config.device, dtype=config.dtype
+        )
         try:
             pools += _append(config, n, problems, len(finished), path, loaded)
         finally:
@@ -98,14 +101,6 @@ def _append(
             tokens += sum(each.tokens or 0 for candidates in sampled for each in candidates)
             bar.note(f"{tokens:,} tokens")
             bar.advance((chunk.stop - max(chunk.start, done)) * n)
-
-
-def prompts_of(problems: Sequence[Problem], config: PromptConfig) -> list[Prompt]:
-    """Prompts of problems, named by their ids."""
-    return [
-        Prompt(each.id, config.template.replace("{question}", each.question.strip()), config.chat)
-        for each in problems
-    ]
 
 
 def _check_finished(finished: Sequence[ProblemPool], problems: Sequence[Problem], n: int, path: Path) -> None:

@@ -4,17 +4,40 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from torch import nn
 
 from shepherd.errors import ShepherdError
-from verifier.config import TrainPrmConfig
 
 _BETAS = (0.9, 0.999)
 
 
-def make_optimizer(config: TrainPrmConfig, parameters: Sequence[nn.Parameter]) -> Any:
+class OptimizerSettings(Protocol):
+    """The keys of a training config that decide its steps."""
+
+    @property
+    def optimizer(self) -> str:
+        """``adamw_torch``, one of bitsandbytes' AdamW, or ``muon``."""
+
+    @property
+    def learning_rate(self) -> float:
+        """At its highest."""
+
+    @property
+    def weight_decay(self) -> float:
+        """Decoupled, as AdamW has it."""
+
+    @property
+    def warmup_ratio(self) -> float:
+        """Share of the steps over which the rate rises."""
+
+    @property
+    def scheduler(self) -> str:
+        """``cosine``, ``linear`` or ``constant`` after the warm-up."""
+
+
+def make_optimizer(config: OptimizerSettings, parameters: Sequence[nn.Parameter]) -> Any:
     """AdamW (torch's own, or one of bitsandbytes' with 8-bit or paged state), or Muon.
 
     Muon (Jordan 2024) takes orthogonalised momentum as the step of a matrix; an adapter is matrices only. Its
@@ -48,10 +71,11 @@ def make_optimizer(config: TrainPrmConfig, parameters: Sequence[nn.Parameter]) -
     return optimizer
 
 
-def learning_rate_at(step: int, total: int, config: TrainPrmConfig) -> float:
+def learning_rate_at(step: int, total: int, config: OptimizerSettings) -> float:
     """Learning rate of optimizer step `step` of `total` (0-based): linear warm-up, then the scheduler.
 
     Example:
+        >>> from verifier.config import TrainPrmConfig
         >>> config = TrainPrmConfig(learning_rate=1.0, warmup_ratio=0.5, scheduler="linear")
         >>> [learning_rate_at(step, 4, config) for step in range(4)]
         [0.5, 1.0, 1.0, 0.5]

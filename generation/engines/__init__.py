@@ -84,12 +84,15 @@ class Engine(Protocol):
         ...
 
 
-def load_engine(engine: str, model: str, *, device: str = "auto", dtype: str = "auto") -> Engine:
+def load_engine(
+    engine: str, model: str, *, adapter: str | None = None, device: str = "auto", dtype: str = "auto"
+) -> Engine:
     """Load the sampler ``engine`` with ``model``.
 
     Args:
         engine: One of `ENGINES`.
         model: ``embedded:weak``, a folder, or a name on the Hugging Face hub.
+        adapter: Folder of a LoRA adapter, or a run of `shepherd sft`.
         device: ``auto`` is CUDA where there is one, else the CPU.
         dtype: ``auto`` is the checkpoint's own, and float32 on the CPU.
 
@@ -99,7 +102,7 @@ def load_engine(engine: str, model: str, *, device: str = "auto", dtype: str = "
     require_engine(engine)
     from generation.engines.transformers import TransformersEngine
 
-    return TransformersEngine.load(model, device=device, dtype=dtype)
+    return TransformersEngine.load(model, adapter=adapter, device=device, dtype=dtype)
 
 
 def require_engine(engine: str) -> None:

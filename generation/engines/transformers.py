@@ -19,6 +19,7 @@ from transformers.utils import logging
 from generation.engines import Prompt, Sampling
 from generation.engines.draw import draw, uniforms
 from generation.engines.shared_prefix import NAME, SharedPrefixCache, refusal
+from generation.prompts import encode
 from shepherd.assets import resolve_model
 from shepherd.errors import ShepherdError
 from shepherd.records import Candidate
@@ -44,7 +45,9 @@ class TransformersEngine:
         self.ends = torch.tensor(sorted(ends), device=model.device)
 
     @classmethod
-    def load(cls, name_or_path: str, *, device: str = "auto", dtype: str = "auto") -> Self:
+    def load(
+        cls, name_or_path: str, *, adapter: str | None = None, device: str = "auto", dtype: str = "auto"
+    ) -> Self:
         """Load ``embedded:weak``, a folder or a hub name; see `generation.engines.load_engine`."""
         path = resolve_model(name_or_path)
         where = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
@@ -66,7 +69,12 @@ class TransformersEngine:
         finally:
             if shown:
                 logging.enable_progress_bar()
-        return cls(model.eval(), tokenizer, name_or_path)
+        if adapter is None:
+            return cls(model.eval(), tokenizer, name_or_path)
+        from verifier.adapter import put_adapter
+
+        adapted = put_adapter(model, adapter, name_or_path)
+        return cls(adapted.eval(), tokenizer, f"{name_or_path}+{adapter}")
 
     def close(self) -> None:
         """Drop the model, so that its memory can be given to the verifier."""
@@ -85,7 +93,7 @@ class TransformersEngine:
             token among them, under the model's own distribution: temperature 1 and no nucleus, whatever was
             sampled with. ``tokens`` counts the same tokens.
         """
-        encoded = [self._encode(prompt) for prompt in prompts]
+        encoded = [encode(self.tokenizer, prompt, self.name) for prompt in prompts]
         longest = max(map(len, encoded)) + sampling.max_new_tokens
         if (reason := refusal(self.model, longest)) is not None:
             raise ShepherdError(f"model {self.name}: {reason}; lower max_new_tokens or take another model")
@@ -110,23 +118,6 @@ class TransformersEngine:
             )
         ]
         return [candidates[i : i + n] for i in range(0, len(candidates), n)]
-
-    def _encode(self, prompt: Prompt) -> list[int]:
-        """Token ids of a prompt, as the tokenizer begins a text, or a turn."""
-        ids: Any
-        if prompt.chat:
-            if getattr(self.tokenizer, "chat_template", None) is None:
-                raise ShepherdError(
-                    f"model {self.name}: the tokenizer has no chat template; set prompt.chat=false"
-                )
-            ids = self.tokenizer.apply_chat_template(
-                prompt.messages(), add_generation_prompt=True, return_dict=False
-            )
-        else:
-            ids = self.tokenizer(prompt.text)["input_ids"]
-        if not ids:
-            raise ShepherdError(f"problem {prompt.key}: the prompt is empty; a question is needed")
-        return list(ids)
 
     def _decode(self, rows: Tensor | list[list[int]]) -> list[str]:
         """Texts of rows of token ids, exactly as the tokens spell them."""

@@ -18,6 +18,7 @@ from shepherd.console import RunOptions, run_options
 from shepherd.errors import ShepherdError
 from shepherd.problems import files_of
 from shepherd.runs import Run
+from verifier.adapter import find_adapter
 from verifier.places import input_files
 
 C = TypeVar("C", GenerateConfig, RerankConfig, DemoConfig)
@@ -191,7 +192,9 @@ def _create(
 
 
 def _sampling_files(config: SamplerConfig) -> list[Path]:
-    return [*_model_files(config.model), *files_of(config.problems.source, config.problems.split)]
+    adapter = [] if config.adapter is None else _model_files(str(find_adapter(config.adapter)))
+    problems = files_of(config.problems.source, config.problems.split)
+    return [*_model_files(config.model), *adapter, *problems]
 
 
 def _rerank_files(config: RerankConfig) -> list[Path]:

@@ -43,23 +43,38 @@ class ProblemsConfig(Config):
     seed: int = Field(0, ge=0)
 
 
+class ExampleConfig(Config):
+    """One solved question that a prompt shows (few-shot)."""
+
+    question: str = Field(min_length=1)
+    solution: str = Field(min_length=1)
+
+
 class PromptConfig(Config):
-    """How a question becomes a prompt.
+    """How a question becomes a prompt; `generation.prompts` builds it.
 
     Attributes:
         template: ``{question}`` stands for the question. No blank ends it: in most vocabularies the blank
             before "Step" is part of that token; a prompt that ends in one is text the model never saw.
-        chat: put the filled template into the tokenizer's chat template, as one user turn.
+        chat: the filled template is a user turn of the tokenizer's chat template.
+        system: instructions: the system turn of a chat, else the text above everything.
+        examples: solved questions: earlier turns of a chat, else the filled template and the solution, each.
+        separator: stands between system, examples and question where it is no chat.
     """
 
     template: str = "{question}"
     chat: bool = False
+    system: str = ""
+    examples: tuple[ExampleConfig, ...] = ()
+    separator: str = Field("\n\n", min_length=1)
 
     @field_validator("template")
     @classmethod
     def _has_question(cls, template: str) -> str:
         if "{question}" not in template:
             raise ValueError("{question} must stand in it, where the question goes")
+        if template.endswith((" ", "\t")):
+            raise ValueError("a blank ends it; take it off, it belongs to the solution's first token")
         return template
 
 
@@ -84,6 +99,8 @@ class SamplerConfig(Config):
 
     Attributes:
         model: ``embedded:weak``, ``embedded:strong``, a folder or a hub name.
+        adapter: LoRA adapter of the model: a folder of peft, or a run of `shepherd sft`; null for the model
+            alone.
         engine: the sampler.
         vllm: how the engine ``vllm`` runs the model.
         server: where the engine ``server`` finds it.
@@ -93,6 +110,7 @@ class SamplerConfig(Config):
     """
 
     model: str = Field("embedded:weak", min_length=1)
+    adapter: str | None = Field(None, min_length=1)
     engine: Literal["transformers", "vllm", "server"] = "transformers"
     vllm: VllmConfig = VllmConfig()
     server: ServerConfig = ServerConfig()
@@ -104,6 +122,15 @@ class SamplerConfig(Config):
     trust_remote_code: bool = False
     chunk: int = Field(512, ge=1)
     seed: int = Field(0, ge=0)
+
+    @model_validator(mode="after")
+    def _few_shots_end(self) -> SamplerConfig:
+        if self.prompt.examples and not self.prompt.chat and not self.sampling.stop:
+            raise ValueError(
+                "sampling.stop: after examples a model goes on with a question of its own, and answers that; "
+                'name a text that ends a solution, as in sampling.stop=["\\n\\n"]'
+            )
+        return self
 
 
 class GenerateConfig(SamplerConfig):

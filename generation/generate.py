@@ -12,8 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
-from generation.config import EMBEDDED_PROBLEMS, ProblemsConfig, PromptConfig, SamplerConfig
-from generation.engines import Engine, Prompt, Sampling, StreamingEngine, load_engine
+from generation.config import EMBEDDED_PROBLEMS, ProblemsConfig, SamplerConfig
+from generation.engines import Engine, Sampling, StreamingEngine, load_engine
+from generation.prompts import prompts_of
 from shepherd import problems as sources
 from shepherd.console import progress
 from shepherd.errors import ShepherdError
@@ -67,15 +68,7 @@ def sample_pool(
     _check_finished(finished, problems, n, path)
     pools = list(finished)
     if len(finished) < len(problems):
-        loaded = engine or load_engine(
-            config.engine,
-            config.model,
-            device=config.device,
-            dtype=config.dtype,
-            vllm=config.vllm,
-            server=config.server,
-            trust_remote_code=config.trust_remote_code,
-        )
+        loaded = engine or load_engine(config)
         try:
             pools += _append(config, n, problems, len(finished), path, loaded)
         finally:
@@ -111,14 +104,6 @@ def _append(
                 yield pool
                 bar.note(f"{tokens:,} tokens")
                 bar.advance(n)
-
-
-def prompts_of(problems: Sequence[Problem], config: PromptConfig) -> list[Prompt]:
-    """Prompts of problems, named by their ids."""
-    return [
-        Prompt(each.id, config.template.replace("{question}", each.question.strip()), config.chat)
-        for each in problems
-    ]
 
 
 def _check_finished(finished: Sequence[ProblemPool], problems: Sequence[Problem], n: int, path: Path) -> None:

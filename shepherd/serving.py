@@ -14,7 +14,6 @@ class VllmConfig(Config):
     """vLLM in this process.
 
     Attributes:
-        adapter: LoRA adapter folder; null for the model alone.
         max_model_len: most tokens of prompt and solution; null is the model's own.
         gpu_memory_utilization: share of the GPU's memory it takes.
         prefix_caching: keep what prompts share.
@@ -22,7 +21,6 @@ class VllmConfig(Config):
         tensor_parallel: GPUs the model is spread over.
     """
 
-    adapter: str | None = None
     max_model_len: int | None = Field(None, ge=1)
     gpu_memory_utilization: float = Field(0.9, gt=0, le=1)
     prefix_caching: bool = True

@@ -3,58 +3,41 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 from torch import nn
 
 from shepherd.errors import ShepherdError
-from verifier.config import TrainPrmConfig
 
 _BETAS = (0.9, 0.999)
 
 
-def make_optimizers(
-    config: TrainPrmConfig, adapter: Mapping[str, nn.Parameter], head: Sequence[nn.Parameter] = ()
-) -> list[Any]:
-    """The adapter's optimizer, and beside it AdamW for what is no matrix of an adapter.
+class OptimizerSettings(Protocol):
+    """The keys of a training config that decide its steps."""
 
-    A head's own rows are always AdamW's, in fp32. Muon would give both directions of a head of two rows the
-    same step, and one of them (both logits rising together) changes no score; and 8-bit state saves nothing
-    on a few thousand numbers. AdaLoRA's singular values are columns of numbers, no matrices: AdamW's too
-    where the rest is Muon's.
+    @property
+    def optimizer(self) -> str:
+        """``adamw_torch``, one of bitsandbytes' AdamW, or ``muon``."""
 
-    Args:
-        config: of the training.
-        adapter: the adapter's parameters by name.
-        head: those of a head that has its own.
-    """
-    import torch
+    @property
+    def learning_rate(self) -> float:
+        """At its highest."""
 
-    columns = [p for name, p in adapter.items() if config.optimizer == "muon" and "lora_E" in name]
-    matrices = [p for p in adapter.values() if not any(p is column for column in columns)]
-    groups: list[dict[str, Any]] = []
-    if columns:
-        groups.append({"params": columns})
-    if head:
-        scale = (config.head_learning_rate or config.learning_rate) / config.learning_rate
-        groups.append({"params": list(head), "rate_scale": scale})
-    if not groups:
-        return [make_optimizer(config, matrices)]
-    beside = torch.optim.AdamW(
-        groups, lr=config.learning_rate, betas=_BETAS, weight_decay=config.weight_decay, fused=True
-    )
-    return [make_optimizer(config, matrices), beside]
+    @property
+    def weight_decay(self) -> float:
+        """Decoupled, as AdamW has it."""
+
+    @property
+    def warmup_ratio(self) -> float:
+        """Share of the steps over which the rate rises."""
+
+    @property
+    def scheduler(self) -> str:
+        """``cosine``, ``linear`` or ``constant`` after the warm-up."""
 
 
-def set_learning_rate(optimizers: Sequence[Any], rate: float) -> None:
-    """Give every group its rate: the adapter's, and a head's own in the same proportion at every step."""
-    for optimizer in optimizers:
-        for group in optimizer.param_groups:
-            group["lr"] = rate * group.get("rate_scale", 1.0)
-
-
-def make_optimizer(config: TrainPrmConfig, parameters: Sequence[nn.Parameter]) -> Any:
+def make_optimizer(config: OptimizerSettings, parameters: Sequence[nn.Parameter]) -> Any:
     """AdamW (torch's own, or one of bitsandbytes' with 8-bit or paged state), or Muon.
 
     Muon (Jordan 2024) takes orthogonalised momentum as the step of a matrix; an adapter is matrices only. Its
@@ -88,10 +71,11 @@ def make_optimizer(config: TrainPrmConfig, parameters: Sequence[nn.Parameter]) -
     return optimizer
 
 
-def learning_rate_at(step: int, total: int, config: TrainPrmConfig) -> float:
+def learning_rate_at(step: int, total: int, config: OptimizerSettings) -> float:
     """Learning rate of optimizer step `step` of `total` (0-based): linear warm-up, then the scheduler.
 
     Example:
+        >>> from verifier.config import TrainPrmConfig
         >>> config = TrainPrmConfig(learning_rate=1.0, warmup_ratio=0.5, scheduler="linear")
         >>> [learning_rate_at(step, 4, config) for step in range(4)]
         [0.5, 1.0, 1.0, 0.5]

@@ -46,8 +46,13 @@ _ORDINARY_TEXT = (
     "Step 1: 3 hours + 5 hours = <<3+5=8>>8 hours.\n\nStep 2: 50% of 1,200.75 is (600.375); is x > -3 & 4?\n"
     '"Yes!" he said: {a_b} [c] #4 @home ~ ^2 `code` \\frac{1}{2}; the answer is: 7'
 )
-# Tags to propose where the configured one will not do: rare in word problems, whole in many vocabularies.
-_OTHER_TAGS = ("ки", "и", "я", "§", "¶", "†", "»", "©", "±", "¿", "STEP", "END")
+# What to propose where the configured string will not do: tags are rare in word problems and whole in many
+# vocabularies; labels may be ordinary words, since they never stand in a text.
+_OTHERS = {
+    "tag": ("ки", "и", "я", "§", "¶", "†", "»", "©", "±", "¿", "STEP", "END"),
+    "good": ("+", "yes", "good", "right", "1", "So"),
+    "bad": ("-", "no", "bad", "wrong", "0", "He"),
+}
 # What tells two tokenizers apart: scripts, digits, runs of spaces, operators, merges around labels.
 _FINGERPRINT_TEXT = (
     _ORDINARY_TEXT
@@ -149,16 +154,15 @@ def resolve(tokenizer: PreTrainedTokenizerBase, template: Template | None = None
     try:
         return _resolve(tokenizer, template)
     except _AmbiguousError as error:
-        example = _other_tag(tokenizer, template) if error.key == "tag" else None
-        value = "…" if example is None else f"{example}"
+        value = _other(tokenizer, template, error.key) or "…"
         raise ShepherdError(f"{error}: --set template.{error.key}={value}") from None
 
 
-def _other_tag(tokenizer: PreTrainedTokenizerBase, template: Template) -> str | None:
-    """A tag that would do for this tokenizer, for the error that says so."""
-    for symbol in _OTHER_TAGS:
+def _other(tokenizer: PreTrainedTokenizerBase, template: Template, key: str) -> str | None:
+    """A string that would do in the place of `key`, for the error that says so."""
+    for symbol in _OTHERS[key]:
         try:
-            _resolve(tokenizer, replace(template, tag=symbol))
+            _resolve(tokenizer, replace(template, **{key: symbol}))
         except ShepherdError:
             continue
         return symbol
@@ -209,7 +213,9 @@ def encode(
     """Encode (question, steps) pairs whole, and find each step's tag: as many positions as steps, always.
 
     Where the tag's token also comes out of other text (``ки`` inside a Russian word), the tags are told
-    apart by their character positions; a tokenizer that keeps none makes it an error.
+    apart by their character positions. Where a step's own end swallows the tag (in Mistral, one that ends in
+    the character ``▁``), or the tokenizer keeps no characters, the text is encoded piece by piece with the
+    tag put between: a candidate is hostile text, and one of them must not end a run.
     """
     tag = contract.template.tag
     for start in range(0, len(solutions), chunk):
@@ -217,17 +223,15 @@ def encode(
         texts = [text_of(question, steps, tag) for question, steps in part]
         encoded = tokenizer(texts, add_special_tokens=False, return_attention_mask=False, verbose=False)
         bos = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
-        for row, (question, steps) in enumerate(part):
+        for row, (_, steps) in enumerate(part):
             ids = np.array(bos + encoded["input_ids"][row], dtype=np.int32)
             tags = np.flatnonzero(ids == contract.tag_id).astype(np.int32)
             if len(tags) != len(steps):
                 tags = _tags_by_character(encoded, row, texts[row], contract, len(bos))
-            if len(tags) != len(steps):
-                raise ShepherdError(
-                    f"question {question[:60]!r}: {len(steps)} steps but {len(tags)} tags after encoding; "
-                    f"the tag {tag!r} merges with this text: choose another with --set template.tag=…"
-                )
-            yield EncodedSolution(ids, tags)
+            if len(tags) == len(steps):
+                yield EncodedSolution(ids, tags)
+            else:
+                yield _encode_in_pieces(tokenizer, contract, texts[row], bos)
 
 
 def _tags_by_character(
@@ -243,6 +247,18 @@ def _tags_by_character(
             found.append(token + shift)
         at = text.find(tag, at + len(tag))
     return np.array(found, dtype=np.int32)
+
+
+def _encode_in_pieces(
+    tokenizer: PreTrainedTokenizerBase, contract: TagContract, text: str, bos: list[int]
+) -> EncodedSolution:
+    """Tokens of what stands between the tags, each piece by itself, closed by the tag's token."""
+    ids, tags = list(bos), []
+    pieces = [piece.removesuffix(" ") for piece in text.split(contract.template.tag)[:-1]]
+    for piece in _ids(tokenizer, pieces):
+        ids += [*piece, contract.tag_id]  # the tag's token has the blank before it
+        tags.append(len(ids) - 1)
+    return EncodedSolution(np.array(ids, dtype=np.int32), np.array(tags, dtype=np.int32))
 
 
 def _ids(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:

@@ -10,9 +10,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from generation.config import SamplerConfig
 from shepherd.errors import ShepherdError
 from shepherd.records import Candidate
-from shepherd.serving import ServerConfig, VllmConfig
 
 ENGINES = ("transformers", "vllm", "server")
 
@@ -96,42 +96,34 @@ class StreamingEngine(Engine, Protocol):
         ...
 
 
-def load_engine(
-    engine: str,
-    model: str,
-    *,
-    device: str = "auto",
-    dtype: str = "auto",
-    vllm: VllmConfig | None = None,
-    server: ServerConfig | None = None,
-    trust_remote_code: bool = False,
-) -> Engine:
-    """Load the sampler ``engine`` with ``model``.
-
-    Args:
-        engine: One of `ENGINES`.
-        model: ``embedded:weak``, a folder, or a name on the Hugging Face hub.
-        device: ``auto`` is CUDA where there is one, else the CPU.
-        dtype: ``auto`` is the checkpoint's own, and float32 on the CPU.
-        vllm: How the engine ``vllm`` runs the model.
-        server: Where the engine ``server`` finds it.
-        trust_remote_code: run code that comes with the model.
+def load_engine(config: SamplerConfig) -> Engine:
+    """Load the sampler that a config names, with its model.
 
     Raises:
-        ShepherdError: for an engine that is unknown or not installed.
+        ShepherdError: for an engine that is not installed, and a model or adapter that cannot be loaded.
     """
-    require_engine(engine)
-    if engine == "vllm":
+    require_engine(config.engine)
+    if config.engine == "vllm":
         from generation.engines.vllm import VllmEngine
 
-        return VllmEngine.load(model, vllm, device=device, dtype=dtype)
-    if engine == "server":
+        return VllmEngine.load(
+            config.model, config.vllm, adapter=config.adapter, device=config.device, dtype=config.dtype
+        )
+    if config.engine == "server":
         from generation.engines.server import ServerEngine
 
-        return ServerEngine.connect(model, server or ServerConfig())
+        if config.adapter is not None:
+            raise ShepherdError("adapter: a server holds its own; name it as the server does, in model")
+        return ServerEngine.connect(config.model, config.server)
     from generation.engines.transformers import TransformersEngine
 
-    return TransformersEngine.load(model, device=device, dtype=dtype, trust_remote_code=trust_remote_code)
+    return TransformersEngine.load(
+        config.model,
+        adapter=config.adapter,
+        device=config.device,
+        dtype=config.dtype,
+        trust_remote_code=config.trust_remote_code,
+    )
 
 
 def require_engine(engine: str) -> None:

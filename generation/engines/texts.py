@@ -5,30 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from generation.engines import Prompt
 from shepherd.errors import ShepherdError
-
-
-def encode(tokenizer: Any, prompt: Prompt, name: str) -> list[int]:
-    """Token ids of a prompt, as the tokenizer begins a text, or a turn.
-
-    Args:
-        tokenizer: The model's tokenizer; its own BOS rule and chat template apply.
-        prompt: The prompt.
-        name: The model, as errors name it.
-
-    Raises:
-        ShepherdError: for an empty prompt, and for a chat without a template.
-    """
-    if not prompt.chat:
-        ids = tokenizer(prompt.text)["input_ids"]
-    elif getattr(tokenizer, "chat_template", None) is None:
-        raise ShepherdError(f"model {name}: the tokenizer has no chat template; set prompt.chat=false")
-    else:
-        ids = tokenizer.apply_chat_template(prompt.messages(), add_generation_prompt=True, return_dict=False)
-    if not ids:
-        raise ShepherdError(f"problem {prompt.key}: the prompt is empty; a question is needed")
-    return list(ids)
 
 
 def decode(tokenizer: Any, rows: Sequence[Sequence[int]]) -> list[str]:

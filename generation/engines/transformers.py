@@ -19,7 +19,8 @@ from transformers.utils import logging
 from generation.engines import Prompt, Sampling
 from generation.engines.draw import draw, uniforms
 from generation.engines.shared_prefix import NAME, SharedPrefixCache, refusal
-from generation.engines.texts import cut, decode, encode, end_tokens
+from generation.engines.texts import cut, decode, end_tokens
+from generation.prompts import encode
 from shepherd.assets import resolve_model
 from shepherd.errors import ShepherdError
 from shepherd.records import Candidate
@@ -41,7 +42,13 @@ class TransformersEngine:
 
     @classmethod
     def load(
-        cls, name_or_path: str, *, device: str = "auto", dtype: str = "auto", trust_remote_code: bool = False
+        cls,
+        name_or_path: str,
+        *,
+        adapter: str | None = None,
+        device: str = "auto",
+        dtype: str = "auto",
+        trust_remote_code: bool = False,
     ) -> Self:
         """Load ``embedded:weak``, a folder or a hub name; see `generation.engines.load_engine`."""
         path = resolve_model(name_or_path)
@@ -68,7 +75,12 @@ class TransformersEngine:
         finally:
             if shown:
                 logging.enable_progress_bar()
-        return cls(model.eval(), tokenizer, name_or_path)
+        if adapter is None:
+            return cls(model.eval(), tokenizer, name_or_path)
+        from verifier.adapter import put_adapter
+
+        adapted = put_adapter(model, adapter, name_or_path)
+        return cls(adapted.eval(), tokenizer, f"{name_or_path}+{adapter}")
 
     def close(self) -> None:
         """Drop the model, so that its memory can be given to the verifier."""

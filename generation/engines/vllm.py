@@ -15,13 +15,15 @@ from pathlib import Path
 from typing import Any, Self
 
 from generation.engines import Prompt, Sampling
-from generation.engines.texts import cut, decode, encode, end_tokens
+from generation.engines.texts import cut, decode, end_tokens
+from generation.prompts import encode
 from shepherd.assets import resolve_model
 from shepherd.errors import ShepherdError
 from shepherd.extras import require_vllm
 from shepherd.records import Candidate
 from shepherd.serving import VllmConfig
 from shepherd.vllm_process import VllmProcess
+from verifier.adapter import find_adapter
 
 
 class VllmEngine:
@@ -47,6 +49,7 @@ class VllmEngine:
         name_or_path: str,
         config: VllmConfig | None = None,
         *,
+        adapter: str | None = None,
         device: str = "auto",
         dtype: str = "auto",
     ) -> Self:
@@ -56,7 +59,8 @@ class VllmEngine:
         from transformers import AutoTokenizer, GenerationConfig
 
         path = resolve_model(name_or_path)
-        rank = None if config.adapter is None else _rank(Path(config.adapter))
+        folder = None if adapter is None else find_adapter(adapter)
+        rank = None if folder is None else _rank(folder)
         try:
             tokenizer = AutoTokenizer.from_pretrained(path)
         except (OSError, ValueError) as error:
@@ -73,12 +77,12 @@ class VllmEngine:
         process = VllmProcess.start(
             path, config, where=f"model {name_or_path}", device=device, dtype=dtype, arguments=arguments
         )
-        if config.adapter is None:
+        if folder is None:
             return cls(process, tokenizer, ends, name_or_path)
         from vllm.lora.request import LoRARequest
 
-        request = LoRARequest("adapter", 1, str(Path(config.adapter).resolve()))
-        return cls(process, tokenizer, ends, f"{name_or_path}+{config.adapter}", request)
+        request = LoRARequest("adapter", 1, str(folder.resolve()))
+        return cls(process, tokenizer, ends, f"{name_or_path}+{adapter}", request)
 
     def close(self) -> None:
         """End vLLM's processes."""

@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
 
-from generation.engines import Prompt, Sampling, load_engine
+from generation.engines import Prompt, Sampling, load_engine, require_engine
 from generation.engines.transformers import TransformersEngine
 from shepherd.errors import ShepherdError
 
@@ -164,8 +164,8 @@ def test_a_chat_prompt_without_a_template_says_what_to_do() -> None:
 
 def test_an_engine_that_is_not_there_is_one_clear_line() -> None:
     with pytest.raises(ShepherdError, match="vllm"):
-        load_engine("vllm", "embedded:weak")
+        load_engine(SamplerConfig(engine="vllm"))
     with pytest.raises(ShepherdError, match="'llama' is unknown; choose one of transformers, vllm"):
-        load_engine("llama", "embedded:weak")
+        require_engine("llama")
     with pytest.raises(ShepherdError, match="model /no/such/folder"):
-        load_engine("transformers", "/no/such/folder")
+        load_engine(SamplerConfig(model="/no/such/folder"))

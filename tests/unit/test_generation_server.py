@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from generation.config import SamplerConfig
 from generation.engines import Engine, Prompt, Sampling, StreamingEngine, load_engine, require_engine
 from generation.engines.server import ServerEngine, read_choices, seed_of
 from shepherd.endpoint_errors import BrokenAnswerError
@@ -285,7 +286,9 @@ def test_a_hostile_id_does_not_reach_the_terminal(endpoint: Any, fake: ModuleTyp
 
 def test_it_is_an_engine_like_the_others(endpoint: Any) -> None:
     require_engine("server")
-    engine: Engine = load_engine("server", "fake", server=ServerConfig(base_url=endpoint.url))
+    engine: Engine = load_engine(
+        SamplerConfig(engine="server", model="fake", server=ServerConfig(base_url=endpoint.url))
+    )
     assert isinstance(engine, StreamingEngine)
     assert engine.name == "fake"
     assert len(engine.generate(PROMPTS, 2, Sampling(), 0)) == 5

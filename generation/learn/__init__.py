@@ -1,0 +1,1 @@
+"""Generators made better: supervised fine-tuning on right solutions."""

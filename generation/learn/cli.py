@@ -1,0 +1,144 @@
+"""`shepherd sft`. Heavy imports stay inside the command."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from shepherd.console import RunOptions, run_options
+from shepherd.errors import ShepherdError
+
+if TYPE_CHECKING:
+    from generation.learn.config import SftConfig
+    from generation.learn.prepare import Prepared
+
+RESULT = "results.json"
+
+
+@click.command()
+@click.option(
+    "--data",
+    metavar="SOURCE",
+    help="embedded, gsm8k, or solved problems as JSON lines: question and answer (GSM8K), solution or steps.",
+)
+@click.option("--base", metavar="MODEL", help="embedded:weak, a folder or a hub name.")
+@run_options
+def sft(options: RunOptions, data: str | None, base: str | None) -> None:
+    """Fine-tune a generator on right solutions (LoRA, TRL's SFTTrainer).
+
+    Writes the run directory with adapter/: a LoRA adapter and its tokenizer. Sample from it with
+    shepherd generate --set adapter=RUN, and the same prompt keys as here.
+    """
+    from generation.learn.config import SftConfig
+    from shepherd.config import load_config
+    from shepherd.files import write_json
+    from shepherd.runs import Run
+
+    if options.resume is not None:
+        if options.overrides or options.seed is not None or data is not None or base is not None:
+            raise ShepherdError(
+                f"--resume {options.resume}: a resumed run keeps its config; drop the other options"
+            )
+        run, config = Run.resume(options.resume, "sft", SftConfig)
+        if run.is_done:
+            _show(run.path, options.as_json)
+            return
+    else:
+        named = {"data": data, "base": base, "seed": options.seed}
+        overrides = [f"{key}={json.dumps(value)}" for key, value in named.items() if value is not None]
+        config = load_config(SftConfig, "sft", options.config, [*options.overrides, *overrides])
+
+    from generation.learn.prepare import prepare  # torch takes seconds to import
+
+    if options.dry_run:
+        _show_plan(config, options.as_json)
+        return
+    prepared = prepare(config)
+    if options.resume is None:
+        run = Run.create("sft", config, options.out, {"training": config.seed}, _inputs(config))
+        click.echo(f"run: {run.path}", err=True)
+    from generation.learn.sft import train
+
+    result = train(prepared, run)
+    write_json(run.path / RESULT, result.to_json())
+    run.finish()
+    _show(run.path, options.as_json)
+
+
+def _inputs(config: SftConfig) -> list[Path]:
+    """Files whose SHA-256 the manifest keeps: the data, and the model where it is a folder."""
+    from shepherd.assets import resolve_model
+
+    files = [] if config.data in {"embedded", "gsm8k"} else [Path(config.data)]
+    folder = Path(resolve_model(config.base))
+    return files + [each for pattern in ("*.safetensors", "*.json") for each in sorted(folder.glob(pattern))]
+
+
+def _show_plan(config: SftConfig, as_json: bool) -> None:
+    """What a dry run says: the resolved config, and how much work it is where data and base are at hand."""
+    from generation.learn.prepare import prepare
+    from shepherd.config import dump_yaml
+    from shepherd.console import print_json, table
+    from verifier.model import count_parameters
+
+    found: dict[str, Any] = {"config": config.model_dump(mode="json")}
+    try:
+        prepared: Prepared | None = prepare(config)
+        trainable, total = count_parameters(config.base, config.lora)
+        found |= {"trainable_parameters": trainable, "parameters": total, **prepared.counts()}
+    except ShepherdError as error:
+        if not _is_remote(config):
+            raise
+        prepared = None
+        found["unknown"] = str(error)
+    if as_json:
+        print_json(found)
+        return
+    click.echo(dump_yaml(config))
+    if prepared is None:
+        click.echo(f"tokens and steps: unknown until data and base are here ({found['unknown']})")
+        return
+    train, held = found["train"], found["heldout"]
+    rows = [
+        ("trainable parameters", f"{found['trainable_parameters']:,} of {found['parameters']:,}"),
+        ("rows", f"{train['rows']:,} to train on, {held['rows']:,} held out, {train['too_long']:,} too long"),
+        ("tokens", f"{found['tokens']:,}"),
+        ("steps", f"{found['steps']:,}"),
+    ]
+    table("sft, a dry run", ("", "value"), rows)
+
+
+def _is_remote(config: SftConfig) -> bool:
+    """Does data or base come from the hub?"""
+    from shepherd.assets import resolve_model
+
+    return config.data == "gsm8k" or not Path(resolve_model(config.base)).is_dir()
+
+
+def _show(run: Path, as_json: bool) -> None:
+    """The result of a finished fine-tuning."""
+    from shepherd.console import print_json, table
+    from shepherd.files import read_json
+
+    result = read_json(run / RESULT)
+    if as_json:
+        print_json({"run": str(run), **result})
+        return
+    train, before, after = result["counts"]["train"], result["heldout_loss_before"], result["heldout_loss"]
+    rows = [
+        ("solutions", f"{train['rows']:,}"),
+        ("solution tokens", f"{train['solution_tokens']:,}"),
+        ("left out: too long", f"{train['too_long']:,}"),
+        ("optimizer steps", f"{result['steps']:,}"),
+    ]
+    if after is not None:
+        rows += [
+            ("held-out solutions", f"{result['counts']['heldout']['rows']:,}"),
+            ("held-out loss a token, before", f"{before:.4f}"),
+            ("held-out loss a token, after", f"{after:.4f}"),
+        ]
+    table("supervised fine-tuning", ("", "value"), rows)
+    click.echo(f"adapter: {result['folder']}\nuse it: shepherd generate --set adapter={run}")

@@ -1,0 +1,71 @@
+"""What `shepherd sft` can be told; the defaults are those of `configs/sft/embedded.yaml`."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from generation.config import PromptConfig
+from shepherd.config import Config
+from verifier.config import LoraConfig
+
+EMBEDDED_ROWS = 4_000
+"""Problems drawn from the embedded world where `limit` is null: it has no end of its own."""
+
+
+class SftConfig(Config):
+    """Everything that decides what `shepherd sft` trains.
+
+    Attributes:
+        base: ``embedded:weak``, a folder or a hub name.
+        data: ``embedded``, ``gsm8k`` (the train split on the hub), or a file of solved problems: question and
+            solution, question and steps, or GSM8K's question and answer.
+        limit: the first so many rows; null for all of a file, and 4,000 of the embedded world.
+        annotations: GSM8K's calculator notes, as in ``48/2=<<48/2=24>>24``: keep or drop them.
+        tags: close every step by the tag, as Math-Shepherd's generators do, the packaged models among them.
+        prompt: as `shepherd generate` is told; the solution is what follows it.
+        batch_size: rows in one forward pass.
+        accumulation: forward passes an optimizer step.
+        max_length: tokens of prompt and solution; longer rows are left out and counted.
+        eval_fraction: part of the *questions* held out.
+        eval_every: optimizer steps between evaluations; null for the first and the last step alone.
+        checkpoint_every: optimizer steps between checkpoints; null for a tenth of the run.
+    """
+
+    base: str = Field("embedded:weak", min_length=1)
+    data: str = Field("embedded", min_length=1)
+    limit: int | None = Field(None, ge=1)
+    annotations: Literal["keep", "drop"] = "drop"
+    tags: bool = False
+    prompt: PromptConfig = PromptConfig()
+
+    quantization: Literal["nf4", "none"] = "none"
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    lora: LoraConfig = LoraConfig()
+    gradient_checkpointing: bool = False
+
+    epochs: float = Field(1.0, gt=0)
+    max_steps: int | None = Field(None, ge=1)
+    batch_size: int = Field(16, ge=1)
+    accumulation: int = Field(1, ge=1)
+    max_length: int = Field(512, ge=8)
+
+    optimizer: Literal["adamw_torch", "adamw_8bit", "paged_adamw_8bit", "paged_adamw_32bit", "muon"] = (
+        "adamw_torch"
+    )
+    learning_rate: float = Field(1e-3, gt=0)
+    weight_decay: float = Field(0.0, ge=0)
+    warmup_ratio: float = Field(0.03, ge=0, lt=1)
+    scheduler: Literal["cosine", "linear", "constant"] = "cosine"
+    max_grad_norm: float = Field(1.0, gt=0)
+
+    eval_fraction: float = Field(0.05, ge=0, lt=1)
+    eval_every: int | None = Field(None, ge=1)
+    eval_limit: int | None = Field(500, ge=1)
+    checkpoint_every: int | None = Field(None, ge=1)
+    keep_checkpoints: int = Field(2, ge=1)
+
+    seed: int = Field(0, ge=0)
+    threads: int | None = Field(None, ge=1)

@@ -1,0 +1,83 @@
+"""Everything of a fine-tuning that is fixed before its first step: rows, tokens, order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from generation.learn.config import SftConfig
+from generation.learn.rows import EncodedSolutions, encode_rows, make_order
+from generation.learn.solutions import Solved, read_solved
+from shepherd.errors import ShepherdError
+from verifier import heldout
+from verifier import model as models
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What `prepare` fixes.
+
+    Attributes:
+        read: what the data held.
+        order: row of each place of the whole run; `batch_size` of them are a forward pass.
+        steps: optimizer steps of the whole run.
+    """
+
+    config: SftConfig
+    tokenizer: Any
+    read: Solved
+    train: EncodedSolutions
+    heldout: EncodedSolutions
+    order: NDArray[np.int64]
+    steps: int
+
+    @property
+    def checkpoint_every(self) -> int:
+        """Optimizer steps between checkpoints: as configured, else a tenth of the run."""
+        return self.config.checkpoint_every or -(-self.steps // 10)
+
+    def counts(self) -> dict[str, Any]:
+        """What a log, a dry run and the result say of the data."""
+        return {
+            "read": self.read.counts(),
+            "train": self.train.counts(),
+            "heldout": self.heldout.counts(),
+            "steps": self.steps,
+            "tokens": int(self.train.lengths[self.order].sum()),
+        }
+
+    def lines(self) -> Iterator[str]:
+        """The same for a run's log."""
+        for name, part in self.counts().items():
+            pairs = part.items() if isinstance(part, dict) else [(name, part)]
+            yield f"{name}: " + ", ".join(f"{key} {value:,}" for key, value in pairs)
+
+
+def prepare(config: SftConfig) -> Prepared:
+    """Read solutions, hold questions out, encode, and fix the order; no model is loaded."""
+    solved = read_solved(config)
+    train, held = heldout.split_by_question(solved.rows, config.eval_fraction, config.seed, config.eval_limit)
+    tokenizer = models.load_tokenizer(config.base)
+    encoded, held_encoded = (
+        encode_rows(
+            rows,
+            tokenizer,
+            config.prompt,
+            tags=config.tags,
+            name=config.base,
+            max_length=config.max_length,
+        )
+        for rows in (train, held)
+    )
+    if not encoded.rows:
+        raise ShepherdError(f"no training row is left ({encoded.counts()}); raise max_length or add rows")
+    order = make_order(encoded.lengths, epochs=config.epochs, batch_size=config.batch_size, seed=config.seed)
+    rows_a_step = config.batch_size * config.accumulation
+    steps = -(-len(order) // rows_a_step)
+    if config.max_steps is not None:
+        steps = min(steps, config.max_steps)
+    return Prepared(config, tokenizer, solved, encoded, held_encoded, order[: steps * rows_a_step], steps)

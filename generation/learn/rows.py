@@ -1,0 +1,139 @@
+"""Rows of fine-tuning as tokens: the prompt as it is sampled, the solution, the end; and their order.
+
+The prompt's tokens are exactly those `shepherd generate` begins with, so that sampling continues what was
+learnt. The loss stands at the solution and its end token alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from generation.config import PromptConfig
+from generation.learn.solutions import solution_text
+from generation.prompts import blank_after, encode, make_prompt, render_chat
+from shepherd.errors import ShepherdError
+from shepherd.records import StepRow
+
+IGNORED = -100
+"""Label of a token without loss."""
+
+_WINDOW_BATCHES = 64
+
+
+@dataclass(frozen=True, slots=True)
+class SftRow:
+    """Tokens of one row; those from `start` on are the solution and its end token."""
+
+    ids: tuple[int, ...]
+    start: int
+
+    @property
+    def labels(self) -> list[int]:
+        """What each token is to be predicted as, -100 on the prompt."""
+        return [IGNORED] * self.start + list(self.ids[self.start :])
+
+
+def encode_row(row: StepRow, tokenizer: Any, prompt: PromptConfig, *, tags: bool, name: str) -> SftRow:
+    """Encode one solved problem.
+
+    Args:
+        row: question and right steps.
+        tokenizer: of the model that is trained.
+        prompt: how a question becomes a prompt.
+        tags: whether each step is closed by the tag.
+        name: the model, as errors name it.
+
+    Raises:
+        ShepherdError: where prompt and solution merge, so that no sampling could begin with these tokens.
+    """
+    if tokenizer.eos_token_id is None:
+        raise ShepherdError(f"model {name}: its tokenizer has no end token to learn; set eos_token there")
+    asked = make_prompt("", row.question, prompt)
+    begin = encode(tokenizer, asked, name)
+    solution = solution_text(row, tags=tags)
+    if asked.chat:
+        text = render_chat(tokenizer, asked, name, solution)
+        whole = tokenizer(text, add_special_tokens=False)["input_ids"]
+    else:
+        whole = tokenizer(asked.text + blank_after(asked.text) + solution)["input_ids"]
+    if whole[: len(begin)] != begin:
+        raise ShepherdError(
+            f"model {name}: prompt and solution merge into other tokens at their border (question "
+            f"{row.question[:60]!r}); end prompt.template in another character"
+            + (", or set prompt.chat=false" if asked.chat else "")
+        )
+    learnt = list(whole[len(begin) :])
+    if tokenizer.eos_token_id in learnt:  # a chat template closes the turn itself
+        learnt = learnt[: learnt.index(tokenizer.eos_token_id)]
+    return SftRow((*begin, *learnt, tokenizer.eos_token_id), len(begin))
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedSolutions:
+    """Rows that fit, and how many were too long."""
+
+    rows: list[SftRow]
+    too_long: int
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Tokens a row."""
+        return np.array([len(row.ids) for row in self.rows], dtype=np.int64)
+
+    def counts(self) -> dict[str, int]:
+        """For logs and results."""
+        learnt = sum(len(row.ids) - row.start for row in self.rows)
+        return {
+            "rows": len(self.rows),
+            "tokens": int(self.lengths.sum()),
+            "solution_tokens": learnt,
+            "too_long": self.too_long,
+        }
+
+
+def encode_rows(
+    rows: Sequence[StepRow], tokenizer: Any, prompt: PromptConfig, *, tags: bool, name: str, max_length: int
+) -> EncodedSolutions:
+    """Encode rows; one of more than `max_length` tokens is left out: cut, it would never learn to end."""
+    encoded = [encode_row(row, tokenizer, prompt, tags=tags, name=name) for row in rows]
+    fitting = [row for row in encoded if len(row.ids) <= max_length]
+    return EncodedSolutions(fitting, len(encoded) - len(fitting))
+
+
+def make_order(lengths: NDArray[np.int64], *, epochs: float, batch_size: int, seed: int) -> NDArray[np.int64]:
+    """Row indices of the whole run, in order; each `batch_size` of them are one forward pass.
+
+    Rows are shuffled an epoch, sorted by length inside windows (little padding), cut to batches and the
+    batches shuffled again; a last, smaller batch stays last.
+
+    Example:
+        >>> make_order(np.array([5, 9, 5, 9, 7]), epochs=1, batch_size=2, seed=0).tolist()
+        [2, 0, 1, 3, 4]
+    """
+    rng = np.random.default_rng([seed, 0x5F7])
+    wanted = max(1, round(epochs * len(lengths)))
+    rounds = -(-wanted // len(lengths))
+    order = np.concatenate([rng.permutation(len(lengths)) for _ in range(rounds)])[:wanted]
+    batches = []
+    for start in range(0, wanted, batch_size * _WINDOW_BATCHES):
+        window = order[start : start + batch_size * _WINDOW_BATCHES]
+        window = window[np.argsort(lengths[window], kind="stable")]
+        batches += [window[at : at + batch_size] for at in range(0, len(window), batch_size)]
+    whole = [batch for batch in batches if len(batch) == batch_size]
+    rest = [batch for batch in batches if len(batch) < batch_size]
+    return np.concatenate([*(whole[i] for i in rng.permutation(len(whole))), *rest])
+
+
+def order_digest(rows: Sequence[SftRow], order: NDArray[np.int64]) -> str:
+    """Hash of tokens and order: a checkpoint is continued only under the plan it was made with."""
+    digest = hashlib.sha256()
+    for row in rows:
+        digest.update(np.array(row.ids, dtype=np.int64).tobytes() + row.start.to_bytes(8, "little"))
+    digest.update(order.astype(np.int64).tobytes())
+    return digest.hexdigest()

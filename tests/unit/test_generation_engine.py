@@ -6,6 +6,7 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
 
+from generation.config import SamplerConfig
 from generation.engines import Prompt, Sampling, load_engine, require_engine
 from generation.engines.transformers import TransformersEngine
 from shepherd.errors import ShepherdError

@@ -62,12 +62,10 @@ def grade(pool: ProblemPool, style: AnswerStyle, same: Equivalence | None = None
         (True, True, False)
     """
     problem = pool.problem
-    if same is None:
+    text = None if same is None or problem.answer is None else extract_text(problem.answer, "gold")
+    if same is None or text is None:
         gold = None if problem.answer is None else extract(problem.answer, "gold")
         return GradedProblem(problem.id, gold, tuple(extract(each.text, style) for each in pool.candidates))
-    text = None if problem.answer is None else extract_text(problem.answer, "gold")
-    if text is None:
-        return GradedProblem(problem.id, None, (None,) * len(pool.candidates))
     found = same.classes(text, [extract_text(each.text, style) for each in pool.candidates])
     return GradedProblem(problem.id, text, found.answers, by_math_verify=True, timeouts=found.timeouts)
 

@@ -47,7 +47,7 @@ def read(place: Path) -> Kept | None:
 
     try:
         file = parquet.ParquetFile(place)
-        counts = json.loads(file.schema_arrow.metadata[_COUNTS])
+        counts = json.loads(file.metadata.metadata[_COUNTS])
     except (OSError, pyarrow.ArrowException, KeyError, TypeError, ValueError):
         return None
     return Kept(counts, _rows(file))

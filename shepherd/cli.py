@@ -19,6 +19,7 @@ from shepherd.console import user_errors
 COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("generation.cli:demo", "The whole pipeline on the embedded world, in a few minutes."),
     "train-prm": ("verifier.cli:train_prm", "Train a step-tagged verifier (QLoRA)."),
+    "compare-heads": ("verifier.compare.cli:compare_heads", "Train each head of a verifier; compare them."),
     "sft": ("generation.learn.cli:sft", "Fine-tune a generator on right solutions (LoRA)."),
     "generate": ("generation.cli:generate", "Sample candidate solutions of problems."),
     "score": ("verifier.cli:score", "Score every step of a pool's candidates, or of one solution."),

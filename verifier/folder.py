@@ -149,8 +149,12 @@ def load(name_or_folder: str, *, device: str = "auto", trust_remote_code: bool =
 
 
 def rule_of_verifier(name_or_folder: str) -> Aggregation:
-    """The solution score that a saved verifier was made for; nothing but ``verifier.json`` is read."""
-    return rule_of(read_description(find(name_or_folder)).head)
+    """The solution score that a verifier was made for; nothing but ``verifier.json`` is read.
+
+    One without it (published elsewhere) is a step verifier.
+    """
+    place = _place(name_or_folder)
+    return "min" if place is None else rule_of(read_description(place).head)
 
 
 def read_description(folder: Path) -> Description:
@@ -173,16 +177,21 @@ def read_description(folder: Path) -> Description:
 
 def find(name_or_folder: str) -> Path:
     """The folder that holds verifier.json: itself, or the ``verifier`` folder of a run."""
+    place = _place(name_or_folder)
+    if place is not None:
+        return place
+    raise ShepherdError(
+        f"{name_or_folder}: no verifier.json; give the output of shepherd train-prm (a run directory or its "
+        'verifier folder), or "embedded"'
+    )
+
+
+def _place(name_or_folder: str) -> Path | None:
     if name_or_folder == "embedded":
         return asset("verifier")
     folder = Path(name_or_folder)
-    for place in (folder, folder / "verifier"):
-        if (place / "verifier.json").is_file():
-            return place
-    raise ShepherdError(
-        f"{folder}: no verifier.json; give the output of shepherd train-prm (a run directory or its "
-        'verifier folder), or "embedded"'
-    )
+    places = (folder, folder / "verifier")
+    return next((place for place in places if (place / "verifier.json").is_file()), None)
 
 
 def _read_head(folder: Path, described: Description) -> dict[str, Tensor] | None:

@@ -142,3 +142,17 @@ def test_the_sentence_says_what_the_interval_says(
     rules = {"min": {"accuracy": 0.5}, "majority": {"accuracy": 0.5 - difference}}
     paired = {"min_minus_majority": {"difference": difference, "ci95": bounds}}
     assert sentence({"n": 16, "problems": 500, "rules": rules, "paired": paired}).endswith(verdict)
+
+
+def test_the_sentence_is_on_the_rule_that_the_verifier_was_made_for(
+    tmp_path: Path, planted: Planted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from verifier import folder
+
+    monkeypatch.setattr(folder, "rule_of_verifier", {"orm": "last", "prm": "min"}.__getitem__)
+    config = config_of(tmp_path, pools_of(3, 1, 3), verifier="orm", controls={"steps": "prm", "ends": "orm"})
+    result = rerank(config, tmp_path / "run", print)
+    assert result["headline"] == "last"
+    assert sentence(result).startswith("best of 4 by last: 100.0% of 3 problems")
+    assert sentence(result, "min").startswith("best of 4 by min: ")
+    assert {"steps", "ends"} < set(result["rules"])

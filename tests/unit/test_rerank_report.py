@@ -55,7 +55,7 @@ def test_the_keys_are_those_that_are_promised() -> None:
     scores = [[[0.5, 0.6]] * 6] * 3
     report = measure(pools, scores, extra={"shuffled": scores}).to_json()
     assert list(report)[:-1] == [
-        *("n", "problems", "pass_at_1", "pass_at_n", "rules", "paired", "curves", "policies"),
+        *("n", "headline", "problems", "pass_at_1", "pass_at_n", "rules", "paired", "curves", "policies"),
     ]
     assert list(report)[-1] == "auc_within_question"
     assert list(report["rules"]) == ALL_RULES

@@ -1,13 +1,18 @@
-"""A LoRA adapter on disk, as peft writes it: the same weights are the same bytes."""
+"""A LoRA adapter in memory and on disk, as peft writes it: the same weights are the same bytes."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from shepherd.errors import ShepherdError
 from shepherd.files import atomic_write, read_json
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
@@ -82,3 +87,16 @@ def put_adapter(model: Any, name: str, model_name: str) -> Any:
 
 def _base_of(folder: Path) -> str:
     return str(read_json(folder / CONFIG).get("base_model_name_or_path") or "an unnamed model")
+
+
+def adapter_weights(model: Any) -> dict[str, Tensor]:
+    """The adapter's weights, copied."""
+    return {name: p.detach().cpu().clone() for name, p in model.named_parameters() if p.requires_grad}
+
+
+def put_weights(model: Any, weights: Mapping[str, Tensor], dtype: torch.dtype | None = None) -> None:
+    """Give the adapter these weights, and `dtype` if there is one."""
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data if dtype is None else parameter.data.to(dtype)
+            parameter.data.copy_(weights[name])

@@ -114,7 +114,7 @@ def make_order(lengths: NDArray[np.int64], *, epochs: float, batch_size: int, se
 
     Example:
         >>> make_order(np.array([5, 9, 5, 9, 7]), epochs=1, batch_size=2, seed=0).tolist()
-        [2, 0, 1, 3, 4]
+        [4, 3, 0, 2, 1]
     """
     rng = np.random.default_rng([seed, 0x5F7])
     wanted = max(1, round(epochs * len(lengths)))

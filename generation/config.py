@@ -84,6 +84,9 @@ class SamplerConfig(Config):
         engine: the sampler.
         chunk: rows (problems × n) sampled as one batch; its boundaries are part of the plan, so another chunk
             is another run.
+        store: read candidates and scores that the store has, and keep those that are made.
+        store_as: what the store knows the model by where its files are not on this machine: the commit of a
+            hub name, or a name that you answer for behind a server.
     """
 
     model: str = Field("embedded:weak", min_length=1)
@@ -95,6 +98,8 @@ class SamplerConfig(Config):
     problems: ProblemsConfig = ProblemsConfig()
     chunk: int = Field(512, ge=1)
     seed: int = Field(0, ge=0)
+    store: bool = True
+    store_as: str | None = Field(None, min_length=1)
 
 
 class GenerateConfig(SamplerConfig):

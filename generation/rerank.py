@@ -5,8 +5,7 @@ pool.jsonl -> scores.jsonl -> results.json, curves.png
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from shepherd.assets import asset
 from shepherd.errors import ShepherdError
 from shepherd.files import read_finished, read_json, write_json
 from shepherd.records import Problem, ProblemPool, ScoreLine, read_scores, write_pool, write_scores
+from shepherd.shelf import open_store
 
 RESULTS, CURVES, SCORES = "results.json", "curves.png", "scores.jsonl"
 SAMPLED_N = 16
@@ -149,29 +149,18 @@ def score_pool(
 ) -> StepScores:
     """Score every candidate of a pool into the scores file ``path``, going on where it ends."""
     if len(read_finished(path)) < len(pools):
-        from verifier import load_verifier  # torch takes seconds to import
+        from verifier.kept import scores_shelf
+        from verifier.lazy import LazyVerifier
         from verifier.pools import score_pool as score
 
-        loaded = load_verifier(verifier, device=config.device)
+        scorer = LazyVerifier(verifier, device=config.device, threads=config.threads)
         largest = max(len(pool.candidates) for pool in pools)
         chunk = max(1, SCORED_AT_ONCE // largest)
-        with _threads(config.threads):
-            score(loaded, pools, path, chunk=chunk, batch_tokens=config.batch_tokens)
-        log(f"{len(pools)} problems scored by {verifier} ({loaded.id}): {path}")
+        with open_store(config.store) as store:
+            shelf = scores_shelf(store, scorer, batch_tokens=config.batch_tokens)
+            score(scorer, pools, path, chunk=chunk, batch_tokens=config.batch_tokens, shelf=shelf)
+        log(f"{len(pools)} problems scored by {verifier} ({scorer.id}): {path}")
     return [_lists(line) for line in read_scores(path, pools)]
-
-
-@contextmanager
-def _threads(count: int | None) -> Iterator[None]:
-    """Give torch so many threads for a while; None leaves it as it is."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(before if count is None else count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _lists(line: ScoreLine) -> list[list[float]]:

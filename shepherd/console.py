@@ -129,6 +129,14 @@ def run_options(command: F) -> F:
     return wrapped  # type: ignore[return-value]  # click reads its options off the function
 
 
+def store_option(command: F) -> F:
+    """Give a command that samples or scores ``--no-store``, as its argument ``no_store``."""
+    option = click.option(
+        "--no-store", is_flag=True, help="Compute everything anew; read and keep nothing in the store."
+    )
+    return option(command)
+
+
 def stdout() -> Console:
     """The console for results. Text is printed as it is: no markup, since models write brackets too."""
     return _console(stderr=False)

@@ -17,6 +17,14 @@ settings.load_profile("shepherd")
 _BESIDE_THE_CLONE = Path(__file__).parents[2] / "shared" / "data"
 
 
+@pytest.fixture(autouse=True)
+def own_store(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A store of its own for every test, and for the processes it starts: never the user's."""
+    folder = tmp_path_factory.mktemp("store") / "store"
+    monkeypatch.setenv("SHEPHERD_STORE", str(folder))
+    return folder
+
+
 @pytest.fixture(scope="session")
 def foreign_data() -> Path:
     """Folder of the real data: SHEPHERD_DATA, else beside the clone; else tests skip (CI=true: fail)."""

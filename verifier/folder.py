@@ -15,14 +15,16 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from shepherd.assets import asset
 from shepherd.errors import ShepherdError
 from shepherd.files import atomic_directory, atomic_write, read_json, sha256_file, write_json
 from verifier import tags
-from verifier.scoring import Verifier
 from verifier.tags import TagContract
+
+if TYPE_CHECKING:
+    from verifier.scoring import Verifier
 
 _KIND = "shepherd-verifier"
 
@@ -85,6 +87,7 @@ def load(name_or_folder: str, *, device: str = "auto") -> Verifier:
     import torch
 
     from verifier import model as models
+    from verifier.scoring import Verifier
 
     folder = find(name_or_folder)
     described = read_description(folder)

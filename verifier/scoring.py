@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -17,22 +16,13 @@ from torch import Tensor
 
 from shepherd.steps import split
 from verifier.batches import fixed_batches
+from verifier.counts import ScoringCounts as ScoringCounts
 from verifier.model import TagReader
 from verifier.tags import EncodedSolution
 
 StepScores = list[float]
 Encode = Callable[[Sequence[tuple[str, Sequence[str]]]], Iterable[EncodedSolution]]
 _WINDOW_BATCHES = 32
-
-
-class ScoringCounts(NamedTuple):
-    """What was scored, and what could not be."""
-
-    solutions: int = 0
-    steps: int = 0
-    tokens: int = 0
-    solutions_without_steps: int = 0
-    steps_beyond_context: int = 0
 
 
 @torch.no_grad()

@@ -309,3 +309,18 @@ def duration(seconds: float) -> str:
         if whole < big_s * (60 if big == "min" else 24):
             return f"{whole // big_s} {big} {whole % big_s // small_s} {small}"
     return f"{whole // 86400} d {whole % 86400 // 3600} h"
+
+
+def size(size_bytes: int) -> str:
+    """A number of bytes in a unit that suits it.
+
+    Example:
+        >>> size(512), size(1_500_000)
+        ('512 B', '1.4 MiB')
+    """
+    number = float(size_bytes)
+    for unit in ("B", "KiB", "MiB"):
+        if number < 1024:
+            return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
+        number /= 1024
+    return f"{number:.1f} GiB"

@@ -1,7 +1,7 @@
 """Entries of the store: a key in full, its hash, a value, and the row that SQLite keeps of them.
 
-An entry is one problem of one chunk: its key says the plan (model, tokenizer, prompt, engine, sampling, seed),
-the chunk and the problem, and stands in full beside its hash, so that a human can see what an entry is.
+An entry is one problem of one chunk. Its key says the plan (model, tokenizer, prompt, engine, sampling,
+seed), the chunk and the problem; it stands in full beside its hash, so that a human can see what an entry is.
 """
 
 from __future__ import annotations
@@ -102,10 +102,10 @@ class Stored(NamedTuple):
         if self.checksum != _checksum(self.hash, self.schema_version, self.model, self.value):
             return "its checksum does not fit"
         try:
-            key = json.loads(self.key)
-        except ValueError:
+            fits = digest([self.kind, json.loads(self.key)]) == self.hash
+        except (ValueError, TypeError, RecursionError):  # it may be anything now
             return "its key is broken"
-        return None if digest([self.kind, key]) == self.hash else "its key does not fit its hash"
+        return None if fits else "its key does not fit its hash"
 
     def entry(self) -> Entry:
         """The entry; to be asked only of a row without a `fault`."""

@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from shepherd.store import Entry, Store, StoreError, default_folder, digest, warn
+from shepherd.entries import Entry, digest
+from shepherd.store import Store, StoreError, default_folder, warn
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 One SQLite file, and not a file an entry, because a chunk must appear whole or not at all, a pool is thousands
 of small entries, and `shepherd store ls` asks over all of them. Write-ahead logging lets one process write
 while others read; a killed process leaves whole transactions and nothing else. A store is one machine's
-(write-ahead logging needs shared memory): machines exchange entries with `shepherd store export` and `import`.
+(write-ahead logging needs shared memory); machines exchange entries with `shepherd store export`.
 
 Left out on purpose: when an entry was last read (every look-up would have to write).
 """
@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 
@@ -43,6 +43,7 @@ CREATE TABLE IF NOT EXISTS files (
 );
 """
 _COLUMNS = "hash, kind, schema_version, model, key, value, checksum, created"
+_READ = _COLUMNS.replace("value", "CAST(value AS BLOB)")  # what is damaged may be of any type
 _ELSEWHERE = f"choose another place with {ENVIRONMENT}=FOLDER"
 _REMOVE = "remove the file, what it held can be computed again"
 _REMEDIES = {
@@ -51,8 +52,6 @@ _REMEDIES = {
     sqlite3.SQLITE_CANTOPEN: _ELSEWHERE,
     sqlite3.SQLITE_IOERR: _ELSEWHERE,
     sqlite3.SQLITE_BUSY: f"another process has held it for {BUSY_S:.0f} s",
-    sqlite3.SQLITE_CORRUPT: _REMOVE,
-    sqlite3.SQLITE_NOTADB: _REMOVE,
 }
 _SETTLED_S = 2.0  # a file changed since could change again without a new modification time
 
@@ -67,6 +66,14 @@ def default_folder() -> Path:
         return Path(named)
     cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return Path(cache).expanduser() / "shepherd" / "store"
+
+
+class Age(NamedTuple):
+    """When an entry was made (Unix seconds), and the bytes of its key and value."""
+
+    hash: str
+    created: float
+    size_bytes: int
 
 
 class Store:
@@ -85,6 +92,7 @@ class Store:
         with self._reported():
             folder.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(self.path, timeout=BUSY_S, isolation_level=None)
+            self._db.text_factory = _text
         try:
             with self._reported():
                 self._prepare()
@@ -96,13 +104,17 @@ class Store:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
         self._db.close()
 
     def get(self, kind: str, key: Mapping[str, Any]) -> Any | None:
         """The value of a key, or None; a damaged entry is told in one line, dropped, and not there."""
         address, text = digest([kind, key]), canonical(key)
         with self._reported():
-            row = self._db.execute(f"SELECT {_COLUMNS} FROM entries WHERE hash = ?", [address]).fetchone()
+            row = self._db.execute(f"SELECT {_READ} FROM entries WHERE hash = ?", [address]).fetchone()
         if row is None:
             return None
         stored = Stored(*row)
@@ -129,14 +141,22 @@ class Store:
     def stored(self) -> Iterator[Stored]:
         """Every row, by kind and hash, damaged ones among them."""
         with self._reported():
-            rows = self._db.execute(f"SELECT {_COLUMNS} FROM entries ORDER BY kind, hash")
+            rows = self._db.execute(f"SELECT {_READ} FROM entries ORDER BY kind, hash")
             while (row := rows.fetchone()) is not None:
                 yield Stored(*row)
+
+    def ages(self) -> list[Age]:
+        """Age and size of every entry, the oldest first."""
+        with self._reported():
+            rows = self._db.execute(
+                "SELECT hash, created, length(key) + length(value) FROM entries ORDER BY created, hash"
+            ).fetchall()
+        return [Age(*row) for row in rows]
 
     def find(self, address: str) -> Stored | None:
         """The row at a hash, damaged or not."""
         with self._reported():
-            row = self._db.execute(f"SELECT {_COLUMNS} FROM entries WHERE hash = ?", [address]).fetchone()
+            row = self._db.execute(f"SELECT {_READ} FROM entries WHERE hash = ?", [address]).fetchone()
         return None if row is None else Stored(*row)
 
     def remove(self, addresses: Sequence[str]) -> None:
@@ -226,14 +246,20 @@ class Store:
         """Tell what SQLite or the disk refuses in one line."""
         try:
             yield
+        except sqlite3.ProgrammingError:
+            raise
         except sqlite3.DatabaseError as error:
-            remedy = _REMEDIES.get(error.sqlite_errorcode & 0xFF)
-            if remedy is None:
-                raise
+            # All else is damage: a table can be lost with a page, a number can become a text.
+            remedy = _REMEDIES.get(getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF, _REMOVE)
             raise StoreError(f"{self.path}: {error}; {remedy}") from error
         except OSError as error:
             why = os.strerror(error.errno) if error.errno else str(error)
             raise StoreError(f"{self.folder}: {why}; {_ELSEWHERE}") from error
+
+
+def _text(raw: bytes) -> str:
+    """Text of a column that may be damaged: its checks tell, not its encoding."""
+    return raw.decode("utf-8", "replace")
 
 
 def warn(message: str) -> None:

@@ -36,7 +36,7 @@ def model_identity(name: str, store: Store) -> dict[str, Any] | None:
         ``commit`` of a hub name; None where nothing can be told: a hub name that the local cache has not.
     """
     folder = Path(resolve_model(name))
-    if not folder.is_dir():
+    if not _is_folder(folder):
         commit = _cached_commit(name)
         return None if commit is None else {"hub": name, "commit": commit}
     found: dict[str, Any] = {
@@ -61,7 +61,7 @@ def model_label(name: str) -> str:
         'folder'
     """
     path = Path(name)
-    return (path.resolve().name or "folder") if path.is_dir() or path.is_absolute() else name
+    return (path.resolve().name or "folder") if path.is_absolute() or _is_folder(path) else name
 
 
 def versions(packages: Iterable[str]) -> dict[str, str]:
@@ -78,6 +78,14 @@ def versions(packages: Iterable[str]) -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return found
+
+
+def _is_folder(path: Path) -> bool:
+    """Is it one? What the file system cannot name is none."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
 
 
 def _folder_sha256(folder: Path, patterns: Iterable[str], store: Store) -> str:

@@ -199,7 +199,7 @@ def _chosen(opened: Store, kind: str | None, model: str | None, plan: str | None
 
 def _amount(option: str, text: str, units: dict[str, int], example: str) -> float:
     """A number with a unit, in seconds or bytes."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Za-z]?)(?:i?[Bb])?", text)
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([AC-Zac-z]?)(?:i?[Bb])?", text)
     unit = None if found is None else next((u for u in units if u.lower() == found[2].lower()), None)
     if found is None or unit is None:
         known = ", ".join(each for each in units if each)

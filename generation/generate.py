@@ -82,7 +82,7 @@ def sample_pool(
             chunked.kept.loaded(chunked.count(known))
             with progress("sampling", len(problems) * n, "candidates", before * n) as bar:
 
-                def candidates_of(chunk: range) -> list[list[Candidate]]:
+                def candidates_of(chunk: range) -> Iterable[list[Candidate]]:
                     return known[chunk] if chunk in known else chunked.sample(chunk, loaded, bar)
 
                 return finished + chunked.append(path, chunks, candidates_of)
@@ -123,19 +123,19 @@ class _Chunked:
             click.echo(f"{what} from the store", err=True)
         return known
 
-    def sample(self, chunk: range, engine: Engine, bar: Progress) -> list[list[Candidate]]:
-        """Sample a chunk and keep it in the store."""
+    def sample(self, chunk: range, engine: Engine, bar: Progress) -> Iterator[list[Candidate]]:
+        """Sample a chunk, keep it in the store, and give its problems' candidates one by one."""
         sampling = Sampling(**self.config.sampling.model_dump())
         problems, prompts = self._asked(chunk)
         sampled = engine.generate(prompts, self.n, sampling, self.config.seed)
         self.kept.write(problems, prompts, sampled)
         self.tokens += sum(each.tokens or 0 for candidates in sampled for each in candidates)
+        yield from sampled
         bar.note(f"{self.tokens:,} tokens")
         bar.advance(self.count([chunk]) * self.n)
-        return sampled
 
     def append(
-        self, path: Path, chunks: Sequence[range], candidates_of: Callable[[range], list[list[Candidate]]]
+        self, path: Path, chunks: Sequence[range], candidates_of: Callable[[range], Iterable[list[Candidate]]]
     ) -> list[ProblemPool]:
         """Append the problems of the chunks one by one, as they are finished."""
         pools = []

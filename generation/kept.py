@@ -38,6 +38,7 @@ class KeptCandidates:
 
     def __init__(self, store: Store | None, config: SamplerConfig, n: int) -> None:
         self.store, self.config, self.n = store, config, n
+        self.generator = _generator(config)
         self.plan = None if store is None else _plan(config, n, store)
         self.shelf = self._shelf()
 
@@ -85,18 +86,24 @@ class KeptCandidates:
 
     def _row(self, candidate: Candidate) -> dict[str, Any]:
         """A candidate without its generator's name: the same model lies elsewhere on another machine."""
-        mine = candidate.generator == self.config.model
+        mine = candidate.generator == self.generator
         return (replace(candidate, generator="") if mine else candidate).to_json()
 
     def _candidate(self, row: object, where: str, index: int) -> Candidate:
         read = Candidate.from_json(row, f"store, {where}", 1, index)
-        return replace(read, generator=read.generator or self.config.model)
+        return replace(read, generator=read.generator or self.generator)
 
 
 _WHY_UNKNOWN = (
     "nobody can tell which model this name stands for (a server's can be another tomorrow, a hub name may "
     "not be in the cache); store_as names it"
 )
+
+
+def _generator(config: SamplerConfig) -> str:
+    """How candidates of a config name their generator."""
+    adapter = getattr(getattr(config, config.engine, None), "adapter", None)
+    return config.model if adapter is None else f"{config.model}+{adapter}"
 
 
 def _plan(config: SamplerConfig, n: int, store: Store) -> dict[str, Any] | None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -149,11 +150,13 @@ def score_pool(
 ) -> StepScores:
     """Score every candidate of a pool into the scores file ``path``, going on where it ends."""
     if len(read_finished(path)) < len(pools):
+        from verifier import load_verifier
         from verifier.kept import scores_shelf
         from verifier.lazy import LazyVerifier
         from verifier.pools import score_pool as score
 
-        scorer = LazyVerifier(verifier, device=config.device, threads=config.threads)
+        load = partial(load_verifier, verifier, device=config.device)
+        scorer = LazyVerifier(verifier, load, device=config.device, threads=config.threads)
         largest = max(len(pool.candidates) for pool in pools)
         chunk = max(1, SCORED_AT_ONCE // largest)
         with open_store(config.store) as store:

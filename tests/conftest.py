@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,14 @@ settings.load_profile("shepherd")
 
 # Real data by others, never part of the project's tree; a user's machine has none of it.
 _BESIDE_THE_CLONE = Path(__file__).parents[2] / "shared" / "data"
+
+
+@pytest.fixture(autouse=True, scope="session")
+def session_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The store of what is made once for many tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SHEPHERD_STORE", str(tmp_path_factory.mktemp("store") / "session"))
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -133,13 +134,14 @@ def _score_pool(run: Run, config: ScoreConfig, pools: list[ProblemPool], as_json
 
     from shepherd.files import write_json
     from shepherd.shelf import open_store
-    from verifier import show
+    from verifier import load_verifier, show
     from verifier.kept import scores_shelf
     from verifier.lazy import LazyVerifier
     from verifier.pools import score_pool
 
     pools = pools[: config.limit]
-    verifier = LazyVerifier(config.verifier, device=config.device, threads=config.threads)
+    load = partial(load_verifier, config.verifier, device=config.device)
+    verifier = LazyVerifier(config.verifier, load, device=config.device, threads=config.threads)
     run.describe(verifier=verifier.id)
     started = time.monotonic()
     path, tokens = run.path / "scores.jsonl", config.batch_tokens

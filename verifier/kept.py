@@ -15,8 +15,8 @@ from verifier.lazy import LazyVerifier
 RECIPE = 1
 """To be raised when the same key would get other scores: a change of encoding, batches or rounding."""
 
-_COMPUTES = ("torch", "transformers", "tokenizers", "peft", "bitsandbytes")
-"""Packages whose version may change a score's last bits."""
+_COMPUTES = {"transformers": ("torch", "transformers", "tokenizers", "peft", "bitsandbytes")}
+"""Packages whose version may change a score's last bits; what other engines score is not kept."""
 
 Items = list[tuple[str, list[str]]]
 
@@ -30,14 +30,14 @@ def scores_shelf(store: Store | None, verifier: LazyVerifier, *, batch_tokens: i
             because sums are split among them, which changes last bits.
         batch_tokens: Decides what shares a batch.
     """
-    if store is None:
+    if store is None or verifier.engine not in _COMPUTES:
         return NOWHERE
     engine = {
-        "name": "transformers",
+        "name": verifier.engine,
         "recipe": RECIPE,
         "device": device_kind(verifier.device),
         "threads": verifier.threads,
-        "versions": versions(_COMPUTES),
+        "versions": versions(_COMPUTES[verifier.engine]),
     }
     plan = {"verifier": verifier.id, "engine": engine, "batch_tokens": batch_tokens}
     return Shelf(store, "scores", plan, f"{model_label(verifier.name)} ({verifier.id})")

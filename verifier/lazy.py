@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from shepherd.errors import ShepherdError
 from verifier.counts import ScoringCounts
-from verifier.folder import find, read_description
+from verifier.description import find, read_description
 
 if TYPE_CHECKING:
     from verifier.scoring import Verifier
@@ -18,20 +18,31 @@ class LazyVerifier:
     """Scores as `verifier.scoring.Verifier` does.
 
     Args:
-        name: What `verifier.load_verifier` takes.
-        device: ``auto``, ``cpu`` or ``cuda``.
+        name: What the user calls it.
+        load: Loads it.
+        device: ``auto``, ``cpu`` or ``cuda``: what `load` was told.
+        engine: What computes its scores.
         threads: torch's threads while it scores; None leaves them as they are.
     """
 
-    def __init__(self, name: str, *, device: str = "auto", threads: int | None = None) -> None:
-        self.name, self.device, self.threads = name, device, threads
+    def __init__(
+        self,
+        name: str,
+        load: Callable[[], Verifier],
+        *,
+        device: str = "auto",
+        engine: str = "transformers",
+        threads: int | None = None,
+    ) -> None:
+        self.name, self.device, self.engine, self.threads = name, device, engine, threads
+        self._load_now = load
         self._verifier: Verifier | None = None
         self._id = known_id(name)
 
     @property
     def id(self) -> str:
         """Short hash of all that decides a score; it takes loading only without a ``verifier.json``."""
-        return self._load().id if self._id is None else self._id
+        return self.load().id if self._id is None else self._id
 
     @property
     def counts(self) -> ScoringCounts:
@@ -42,15 +53,14 @@ class LazyVerifier:
         self, items: Sequence[tuple[str, Sequence[str]]], batch_tokens: int
     ) -> list[list[list[float]]]:
         """Step scores of every solution of every question, each in [0, 1]."""
-        verifier = self._load()
+        verifier = self.load()
         with _threads(self.threads):
             return verifier.score_many(items, batch_tokens)
 
-    def _load(self) -> Verifier:
+    def load(self) -> Verifier:
+        """The verifier itself."""
         if self._verifier is None:
-            from verifier import load_verifier  # torch takes seconds to import
-
-            self._verifier = load_verifier(self.name, device=self.device)
+            self._verifier = self._load_now()
             if self._id not in (None, self._verifier.id):
                 raise ShepherdError(
                     f"{self.name}: was verifier {self._id} and is {self._verifier.id} now; run again"
@@ -59,12 +69,11 @@ class LazyVerifier:
 
 
 def known_id(name: str) -> str | None:
-    """A verifier's id as its ``verifier.json`` has it; None where there is none, and loading must tell."""
+    """A verifier's id as its ``verifier.json`` has it; None where that cannot be told without loading."""
     try:
-        folder = find(name)
+        return read_description(find(name)).id
     except ShepherdError:
         return None
-    return read_description(folder).id
 
 
 @contextmanager

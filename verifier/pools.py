@@ -21,6 +21,7 @@ from shepherd.records import ProblemPool, ScoreLine
 from shepherd.shelf import NOWHERE, Shelf
 from verifier.counts import ScoringCounts
 from verifier.kept import items_of, read_chunk, write_chunk
+from verifier.lazy import LazyVerifier
 
 
 class Scorer(Protocol):
@@ -72,6 +73,8 @@ def score_pool(
     total = steps = 0.0
     with path.open("a", encoding="utf-8") as handle, ExitStack() as shown:
         if len(known) < len(starts):
+            if isinstance(verifier, LazyVerifier):
+                verifier.load()  # what is wrong with it is told before there is a bar
             bar = shown.enter_context(progress("scoring", len(pools), "problems", done + kept))
         for start, part in parts.items():
             scored = known.get(start)

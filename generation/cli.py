@@ -14,7 +14,7 @@ from generation.config import POOL_FORMATS, DemoConfig, GenerateConfig, RerankCo
 from shepherd import console
 from shepherd.assets import asset, resolve_model
 from shepherd.config import dump_yaml, load_config
-from shepherd.console import RunOptions, run_options
+from shepherd.console import RunOptions, run_options, store_option
 from shepherd.errors import ShepherdError
 from shepherd.problems import files_of
 from shepherd.runs import Run
@@ -30,14 +30,18 @@ C = TypeVar("C", GenerateConfig, RerankConfig, DemoConfig)
 @click.option(
     "--problems", metavar="SOURCE", help="embedded, gsm8k, a file or a folder.  [default: embedded]"
 )
+@store_option
 @run_options
-def generate(options: RunOptions, n: int | None, model: str | None, problems: str | None) -> None:
+def generate(
+    options: RunOptions, n: int | None, model: str | None, problems: str | None, no_store: bool
+) -> None:
     """Sample candidate solutions of problems into a pool.
 
     Finished problems are appended to pool.jsonl in the run directory; --resume goes on where it ends and
     gives the same bytes.
     """
-    named = {"n": n, "model": model, "problems.source": problems}
+    named: dict[str, object] = {"n": n, "model": model, "problems.source": problems}
+    named["store"] = False if no_store else None
     asked = _read_options("generate", GenerateConfig, options, named)
     if asked is None:
         return
@@ -71,6 +75,7 @@ def generate(options: RunOptions, n: int | None, model: str | None, problems: st
 @click.option("--scores", metavar="FILE", help="Use step scores made elsewhere: id, step_scores.")
 @click.option("--verifier", metavar="FOLDER", help="Verifier folder, training run, published verifier.")
 @click.option("--no-verifier", is_flag=True, help="Majority vote and pass@n alone.")
+@store_option
 @run_options
 def rerank(
     options: RunOptions,
@@ -82,6 +87,7 @@ def rerank(
     scores: str | None,
     verifier: str | None,
     no_verifier: bool,
+    no_store: bool,
 ) -> None:
     """Sample N solutions a problem, score every step, keep the best; against majority vote.
 
@@ -93,6 +99,7 @@ def rerank(
         raise ShepherdError("--scores, --verifier and --no-verifier exclude each other; give one of them")
     named: dict[str, object] = {"n": n, "model": model, "problems.source": problems, "pool.file": pool}
     named |= {"pool.format": pool_format, "scores": scores, "verifier": verifier}
+    named["store"] = False if no_store else None
     more = ("verifier=null",) if no_verifier else ()
     asked = _read_options("rerank", RerankConfig, options, named, more)
     if asked is None:

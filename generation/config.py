@@ -107,6 +107,9 @@ class SamplerConfig(Config):
         trust_remote_code: run code that comes with a model.
         chunk: rows (problems × n) sampled as one batch; its boundaries are part of the plan, so another chunk
             is another run.
+        store: read candidates and scores that the store has, and keep those that are made.
+        store_as: what the store knows the model by where its files are not on this machine: the commit of a
+            hub name, or a name that you answer for behind a server.
     """
 
     model: str = Field("embedded:weak", min_length=1)
@@ -122,6 +125,8 @@ class SamplerConfig(Config):
     trust_remote_code: bool = False
     chunk: int = Field(512, ge=1)
     seed: int = Field(0, ge=0)
+    store: bool = True
+    store_as: str | None = Field(None, min_length=1)
 
     @model_validator(mode="after")
     def _few_shots_end(self) -> SamplerConfig:

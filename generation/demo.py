@@ -92,6 +92,7 @@ def _rerank(
         controls={SHORT_ROW: str(short)},
         threads=config.threads,
         seed=config.seed,
+        store=False,  # a demonstration computes, and its budgets are about that
     )
     return rerank(measured, folder, run.log)
 

@@ -2,26 +2,34 @@
 
 The plan cuts problems into chunks before anything is sampled: ``chunk // n`` problems are one batch, always
 the same ones. A run that was killed samples the chunk it was in again and appends what was missing; the pool
-has the same bytes as if nothing had happened.
+has the same bytes as if nothing had happened. A chunk that the store has is not sampled at all.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
+import click
+
 from generation.config import EMBEDDED_PROBLEMS, ProblemsConfig, SamplerConfig
-from generation.engines import Engine, Sampling, StreamingEngine, load_engine
+from generation.engines import Engine, Prompt, Sampling, StreamingEngine, load_engine
+from generation.kept import KeptCandidates
 from generation.prompts import prompts_of
 from shepherd import problems as sources
-from shepherd.console import progress
+from shepherd.console import Progress, progress
 from shepherd.errors import ShepherdError
 from shepherd.files import append_line, read_finished, write_error
 from shepherd.records import Candidate, Problem, ProblemPool
+from shepherd.shelf import open_store
 
 POOL = "pool.jsonl"
+
+_Answered = tuple[int, list[Candidate]]
+"""A problem's place in the run, and its candidates."""
 
 
 def load_problems(config: ProblemsConfig) -> list[Problem]:
@@ -66,44 +74,108 @@ def sample_pool(
         ProblemPool.from_json(row, str(path), line) for line, row in enumerate(read_finished(path), 1)
     ]
     _check_finished(finished, problems, n, path)
-    pools = list(finished)
-    if len(finished) < len(problems):
+    chunks = [each for each in plan(len(problems), n, config.chunk) if each.stop > len(finished)]
+    # Whose weights a given engine has, nobody can tell: it goes without the store.
+    with open_store(config.store and engine is None and bool(chunks)) as store:
+        chunked = _Chunked(config, n, problems, len(finished), KeptCandidates(store, config, n))
+        known = chunked.read(chunks)
+        if len(known) == len(chunks):
+            return finished + chunked.append(
+                path, chunks, lambda chunk: zip(chunk, known[chunk], strict=True)
+            )
         loaded = engine or load_engine(config)
         try:
-            pools += _append(config, n, problems, len(finished), path, loaded)
+            before = len(finished) + chunked.count(known)
+            chunked.kept.loaded(chunked.count(known))
+            with progress("sampling", len(problems) * n, "candidates", before * n) as bar:
+
+                def answered(chunk: range) -> Iterable[_Answered]:
+                    if chunk in known:
+                        return zip(chunk, known[chunk], strict=True)
+                    return chunked.sample(chunk, loaded, bar)
+
+                return finished + chunked.append(path, chunks, answered)
         finally:
             if engine is None:
                 loaded.close()
-    return pools
 
 
-def _append(
-    config: SamplerConfig, n: int, problems: Sequence[Problem], done: int, path: Path, engine: Engine
-) -> Iterator[ProblemPool]:
-    """Sample the chunks that are not finished, and append their problems one by one."""
-    sampling = Sampling(**config.sampling.model_dump())
-    chunks = [each for each in plan(len(problems), n, config.chunk) if each.stop > done]
-    tokens = 0
-    with (
-        progress("sampling", len(problems) * n, "candidates", done * n) as bar,
-        open_to_append(path) as handle,
-    ):
+@dataclass(slots=True)
+class _Chunked:
+    """The chunks of a run: read from the store, sampled, appended.
+
+    Attributes:
+        done: Problems whose lines are in the pool file already.
+        tokens: Sampled so far.
+    """
+
+    config: SamplerConfig
+    n: int
+    problems: Sequence[Problem]
+    done: int
+    kept: KeptCandidates
+    tokens: int = 0
+
+    def count(self, chunks: Iterable[range]) -> int:
+        """Problems of chunks that are not in the pool file."""
+        return sum(chunk.stop - max(chunk.start, self.done) for chunk in chunks)
+
+    def read(self, chunks: Sequence[range]) -> dict[range, list[list[Candidate]]]:
+        """The candidates of those chunks that the store has; how many is told on stderr."""
+        known = {}
         for chunk in chunks:
-            sample: Callable[..., Iterable[list[Candidate]]] = engine.generate
-            if isinstance(engine, StreamingEngine):
-                # no batch is behind it, so what was finished before the kill need not be sampled again
-                chunk, sample = range(max(chunk.start, done), chunk.stop), engine.stream
-            mine = [problems[index] for index in chunk]
-            sampled = sample(prompts_of(mine, config.prompt), n, sampling, config.seed)
-            for index, candidates in zip(chunk, sampled, strict=True):
-                tokens += sum(each.tokens or 0 for each in candidates)
-                if index < done:
-                    continue  # finished before the kill; sampled again because a batch is sampled whole
-                pool = ProblemPool(problems[index], tuple(candidates))
-                append_line(handle, pool.to_json())
-                yield pool
-                bar.note(f"{tokens:,} tokens")
-                bar.advance(n)
+            candidates = self.kept.read(*self._asked(chunk))
+            if candidates is not None:
+                known[chunk] = candidates
+        if count := self.count(known):
+            what = f"{count:,} problems, {count * self.n:,} candidates of {self.config.model}"
+            click.echo(f"{what} from the store", err=True)
+        return known
+
+    def sample(self, chunk: range, engine: Engine, bar: Progress) -> Iterator[_Answered]:
+        """Sample a chunk, keep it in the store, and give its problems' candidates one by one."""
+        sampling = Sampling(**self.config.sampling.model_dump())
+        if isinstance(engine, StreamingEngine):
+            # No batch is behind it: what was finished before a kill need not be sampled again, and what is
+            # finished is given before the chunk is whole.
+            left = range(max(chunk.start, self.done), chunk.stop)
+            found = engine.stream(self._asked(left)[1], self.n, sampling, self.config.seed)
+            sampled = []
+            for index, candidates in zip(left, found, strict=True):
+                sampled.append(candidates)
+                yield index, candidates
+                self._tell(bar, [candidates])
+            if left == chunk:
+                self.kept.write(*self._asked(chunk), sampled)
+            return
+        problems, prompts = self._asked(chunk)
+        sampled = engine.generate(prompts, self.n, sampling, self.config.seed)
+        self.kept.write(problems, prompts, sampled)
+        yield from zip(chunk, sampled, strict=True)
+        self._tell(bar, sampled[max(0, self.done - chunk.start) :])
+
+    def append(
+        self, path: Path, chunks: Sequence[range], answered: Callable[[range], Iterable[_Answered]]
+    ) -> list[ProblemPool]:
+        """Append the problems of the chunks one by one, as they are finished."""
+        pools = []
+        with open_to_append(path) as handle:
+            for chunk in chunks:
+                for index, candidates in answered(chunk):
+                    if index < self.done:
+                        continue  # finished before the kill; sampled again because a batch is sampled whole
+                    pools.append(ProblemPool(self.problems[index], tuple(candidates)))
+                    append_line(handle, pools[-1].to_json())
+        return pools
+
+    def _tell(self, bar: Progress, sampled: Sequence[Sequence[Candidate]]) -> None:
+        self.tokens += sum(each.tokens or 0 for candidates in sampled for each in candidates)
+        bar.note(f"{self.tokens:,} tokens")
+        bar.advance(len(sampled) * self.n)
+
+    def _asked(self, chunk: range) -> tuple[list[Problem], list[Prompt]]:
+        problems = [self.problems[index] for index in chunk]
+        return problems, prompts_of(problems, self.config.prompt)
 
 
 def _check_finished(finished: Sequence[ProblemPool], problems: Sequence[Problem], n: int, path: Path) -> None:

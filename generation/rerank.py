@@ -5,16 +5,15 @@ pool.jsonl -> scores.jsonl -> results.json, curves.png
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from eval.grading import grade_pools
 from eval.plots import plot_curves
 from eval.report import RerankReport, evaluate
-from eval.scores import Aggregation
 from generation import foreign
 from generation.config import RerankConfig
 from generation.generate import POOL, load_problems, sample_pool
@@ -22,6 +21,8 @@ from shepherd.assets import asset
 from shepherd.errors import ShepherdError
 from shepherd.files import read_finished, read_json, write_json
 from shepherd.records import Problem, ProblemPool, ScoreLine, read_scores, write_pool, write_scores
+from shepherd.shelf import open_store
+from verifier.description import rule_of_verifier
 
 RESULTS, CURVES, SCORES = "results.json", "curves.png", "scores.jsonl"
 SAMPLED_N = 16
@@ -90,8 +91,10 @@ def rerank(config: RerankConfig, folder: Path, log: Log, given: Given | None = N
         grader_timeout_s=config.answers.timeout_s,
         n=_n(config),
         extra=controls,
-        extra_rules={name: _rule(verifier) for name, verifier in config.controls.items()},
-        headline="min" if config.scores is not None or config.verifier is None else _rule(config.verifier),
+        extra_rules={name: rule_of_verifier(verifier) for name, verifier in config.controls.items()},
+        headline="min"
+        if config.scores is not None or config.verifier is None
+        else rule_of_verifier(config.verifier),
         seed=config.seed,
         bootstrap=config.evaluation.bootstrap,
         subsets=config.evaluation.subsets,
@@ -116,13 +119,6 @@ def title_of(config: RerankConfig) -> str:
     if config.scores is not None:
         return f"{candidates}, scores of {Path(config.scores).name}"
     return candidates if config.verifier is None else f"{candidates}, verifier {config.verifier}"
-
-
-def _rule(verifier: str) -> Aggregation:
-    """The solution score that a verifier was made for."""
-    from verifier.folder import rule_of_verifier  # torch takes seconds to import
-
-    return rule_of_verifier(verifier)
 
 
 def _n(config: RerankConfig) -> int | None:
@@ -161,35 +157,27 @@ def score_pool(
 ) -> StepScores:
     """Score every candidate of a pool into the scores file ``path``, going on where it ends."""
     if len(read_finished(path)) < len(pools):
-        from verifier import load_verifier  # torch takes seconds to import
+        from verifier import load_verifier
+        from verifier.kept import scores_shelf
+        from verifier.lazy import LazyVerifier
         from verifier.pools import score_pool as score
 
-        loaded = load_verifier(
+        load = partial(
+            load_verifier,
             verifier,
             device=config.device,
             format=config.format,
             published=config.published,
             trust_remote_code=config.trust_remote_code,
         )
+        scorer = LazyVerifier(verifier, load, device=config.device, threads=config.threads)
         largest = max(len(pool.candidates) for pool in pools)
         chunk = max(1, SCORED_AT_ONCE // largest)
-        with _threads(config.threads):
-            score(loaded, pools, path, chunk=chunk, batch_tokens=config.batch_tokens)
-        log(f"{len(pools)} problems scored by {verifier} ({loaded.id}): {path}")
+        with open_store(config.store) as store:
+            shelf = scores_shelf(store, scorer, batch_tokens=config.batch_tokens)
+            score(scorer, pools, path, chunk=chunk, batch_tokens=config.batch_tokens, shelf=shelf)
+        log(f"{len(pools)} problems scored by {verifier} ({scorer.id}): {path}")
     return [_lists(line) for line in read_scores(path, pools)]
-
-
-@contextmanager
-def _threads(count: int | None) -> Iterator[None]:
-    """Give torch so many threads for a while; None leaves it as it is."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(before if count is None else count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _lists(line: ScoreLine) -> list[list[float]]:

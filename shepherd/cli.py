@@ -27,6 +27,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "export": ("verifier.export.cli:export", "Merge an adapter into its 16-bit base; push it to the hub."),
     "problems": ("generation.embedded.cli:problems", "Write problems of the embedded world to a file."),
     "data": ("verifier.data.cli:data", "Check training data: rows, lengths, contamination."),
+    "store": ("shepherd.store_cli:store", "What was computed once: list, export, import, prune, verify."),
     "runs": ("shepherd.runs_cli:runs", "List the runs: state, age, size."),
 }
 

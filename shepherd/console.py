@@ -129,6 +129,14 @@ def run_options(command: F) -> F:
     return wrapped  # type: ignore[return-value]  # click reads its options off the function
 
 
+def store_option(command: F) -> F:
+    """Give a command that samples or scores ``--no-store``, as its argument ``no_store``."""
+    option = click.option(
+        "--no-store", is_flag=True, help="Compute everything anew; read and keep nothing in the store."
+    )
+    return option(command)
+
+
 def stdout() -> Console:
     """The console for results. Text is printed as it is: no markup, since models write brackets too."""
     return _console(stderr=False)
@@ -301,3 +309,18 @@ def duration(seconds: float) -> str:
         if whole < big_s * (60 if big == "min" else 24):
             return f"{whole // big_s} {big} {whole % big_s // small_s} {small}"
     return f"{whole // 86400} d {whole % 86400 // 3600} h"
+
+
+def size(size_bytes: int) -> str:
+    """A number of bytes in a unit that suits it.
+
+    Example:
+        >>> size(512), size(1_500_000)
+        ('512 B', '1.4 MiB')
+    """
+    number = float(size_bytes)
+    for unit in ("B", "KiB", "MiB"):
+        if number < 1024:
+            return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
+        number /= 1024
+    return f"{number:.1f} GiB"

@@ -113,12 +113,15 @@ def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def read_jsonl(
-    path: str | os.PathLike[str], on_bytes: Callable[[int], None] | None = None
+    path: str | os.PathLike[str],
+    on_bytes: Callable[[int], None] | None = None,
+    max_line_bytes: int | None = None,
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield each row of a JSON lines file with its 1-based line number.
 
     Blank lines are skipped. ``.gz`` and ``.xz`` are read by their suffix; ``-`` is standard input.
     ``on_bytes`` is told the length of each line, unpacked.
+    A line of more than ``max_line_bytes`` is refused before all of it is read.
 
     Raises:
         ShepherdError: naming file and line, for what is not UTF-8, not JSON, not an object, cut short, or
@@ -128,9 +131,13 @@ def read_jsonl(
     line = 0
     try:
         with _open_bytes(path) as stream:
-            for line, raw in enumerate(stream, start=1):
+            for line, raw in enumerate(_lines(stream, max_line_bytes), start=1):
                 if on_bytes is not None:
                     on_bytes(len(raw))
+                if max_line_bytes is not None and len(raw) > max_line_bytes:
+                    raise at(
+                        name, line, f"a line of more than {max_line_bytes:,} bytes; this is no such file"
+                    )
                 if line == 1:
                     raw = raw.removeprefix(b"\xef\xbb\xbf")
                 if not raw.strip():
@@ -146,18 +153,23 @@ def read_jsonl(
         raise ShepherdError(f"{name}: {_why(error)}") from error
 
 
+def _lines(stream: IO[bytes], most: int | None) -> Iterator[bytes]:
+    """Lines of a stream, none read further than one byte beyond ``most``."""
+    return iter(stream) if most is None else iter(lambda: stream.readline(most + 1), b"")
+
+
 def _why(error: OSError) -> str:
     return os.strerror(error.errno) if error.errno else str(error)
 
 
 @contextmanager
-def _open_bytes(path: str | os.PathLike[str]) -> Iterator[Iterable[bytes]]:
+def _open_bytes(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     """Lines of bytes: a text mode would split at more than the line feed."""
     if str(path) == STDIN:
         yield _stdin_bytes(sys.stdin)
     elif str(path).endswith(".gz"):
         with gzip.open(path, "rb") as stream:
-            yield stream
+            yield stream  # type: ignore[misc]  # a GzipFile is a binary stream in all but name
     elif str(path).endswith(".xz"):
         with lzma.open(path, "rb") as stream:
             yield stream
@@ -166,9 +178,9 @@ def _open_bytes(path: str | os.PathLike[str]) -> Iterator[Iterable[bytes]]:
             yield stream
 
 
-def _stdin_bytes(stdin: TextIO) -> Iterable[bytes]:
+def _stdin_bytes(stdin: TextIO) -> IO[bytes]:
     """Standard input as bytes, also where a test has put text in its place."""
-    buffer: Iterable[bytes] | None = getattr(stdin, "buffer", None)
+    buffer: IO[bytes] | None = getattr(stdin, "buffer", None)
     return buffer if buffer is not None else io.BytesIO(stdin.read().encode())
 
 

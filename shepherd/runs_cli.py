@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from shepherd.console import duration, print_json, table, user_errors
+from shepherd.console import duration, print_json, size, table, user_errors
 
 
 @click.command()
@@ -29,15 +29,6 @@ def runs(folder: Path | None, as_json: bool) -> None:
         click.echo(f"no runs in {folder}")
     else:
         rows = [
-            (run.path, run.command, run.state, duration(run.age_s), _size(run.size_bytes)) for run in found
+            (run.path, run.command, run.state, duration(run.age_s), size(run.size_bytes)) for run in found
         ]
         table(f"Runs in {folder}", ["run", "command", "state", "age", "size"], rows)
-
-
-def _size(size_bytes: int) -> str:
-    size = float(size_bytes)
-    for unit in ("B", "KiB", "MiB"):
-        if size < 1024:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1024
-    return f"{size:.1f} GiB"

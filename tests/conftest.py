@@ -22,6 +22,22 @@ settings.load_profile("shepherd")
 _BESIDE_THE_CLONE = Path(__file__).parents[2] / "shared" / "data"
 
 
+@pytest.fixture(autouse=True, scope="session")
+def session_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The store of what is made once for many tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SHEPHERD_STORE", str(tmp_path_factory.mktemp("store") / "session"))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def own_store(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A store of its own for every test, and for the processes it starts: never the user's."""
+    folder = tmp_path_factory.mktemp("store") / "store"
+    monkeypatch.setenv("SHEPHERD_STORE", str(folder))
+    return folder
+
+
 @pytest.fixture(scope="session")
 def foreign_data() -> Path:
     """Folder of the real data: SHEPHERD_DATA, else beside the clone; else tests skip (CI=true: fail)."""

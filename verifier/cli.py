@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from shepherd.console import RunOptions, run_options
+from shepherd.console import RunOptions, run_options, store_option
 from shepherd.errors import ShepherdError
 
 if TYPE_CHECKING:
@@ -66,9 +67,15 @@ def train_prm(options: RunOptions, data: str | None) -> None:
 @click.option("--verifier", metavar="NAME|DIR", help="A verifier folder, a train-prm run, a published one.")
 @click.option("--question", help="Score one solution of this question instead of a pool.")
 @click.option("--solution", help="The solution; standard input if it is not given, or -.")
+@store_option
 @run_options
 def score(
-    options: RunOptions, pool: str | None, verifier: str | None, question: str | None, solution: str | None
+    options: RunOptions,
+    pool: str | None,
+    verifier: str | None,
+    question: str | None,
+    solution: str | None,
+    no_store: bool,
 ) -> None:
     """Score every step of a POOL's candidates, or of one solution.
 
@@ -82,7 +89,7 @@ def score(
     from verifier.config import ScoreConfig
 
     if options.resume is not None:
-        _refuse_overrides(options, pool, verifier, question, solution)
+        _refuse_overrides(options, pool, verifier, question, solution, no_store or None)
         run, config = Run.resume(options.resume, "score", ScoreConfig)
         if run.is_done:
             show.show_scoring(run.path, options.as_json)
@@ -90,6 +97,7 @@ def score(
         _score_pool(run, config, read_pool(_pool_path(config)), options.as_json)
         return
     overrides = [*options.overrides, *_override("pool", pool), *_override("verifier", verifier)]
+    overrides += ["store=false"] if no_store else []
     config = load_config(ScoreConfig, "score", options.config, overrides)
     if options.dry_run:
         _print_config(config, options.as_json)
@@ -126,17 +134,21 @@ def _score_pool(run: Run, config: ScoreConfig, pools: list[ProblemPool], as_json
     import time
 
     from shepherd.files import write_json
+    from shepherd.shelf import open_store
     from verifier import load_verifier, show
+    from verifier.kept import scores_shelf
+    from verifier.lazy import LazyVerifier
     from verifier.pools import score_pool
 
     pools = pools[: config.limit]
-    _set_threads(config.threads)
-    verifier = load_verifier(config.verifier, **_loading(config))
+    load = partial(load_verifier, config.verifier, **_loading(config))
+    verifier = LazyVerifier(config.verifier, load, device=config.device, threads=config.threads)
     run.describe(verifier=verifier.id)
     started = time.monotonic()
-    found = score_pool(
-        verifier, pools, run.path / "scores.jsonl", chunk=config.chunk, batch_tokens=config.batch_tokens
-    )
+    path, tokens = run.path / "scores.jsonl", config.batch_tokens
+    with open_store(config.store) as store:
+        shelf = scores_shelf(store, verifier, batch_tokens=tokens)
+        found = score_pool(verifier, pools, path, chunk=config.chunk, batch_tokens=tokens, shelf=shelf)
     run.metric(**found["scored_now"], seconds=round(time.monotonic() - started, 3))
     run.log(f"scored {found['problems']} problems: {found['scored_now']}")
     write_json(run.path / show.RESULT, found)

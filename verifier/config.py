@@ -224,6 +224,7 @@ class ScoreConfig(Config):
         limit: the first so many problems; null for all.
         batch_tokens: most padded tokens in one forward pass.
         chunk: problems scored together; part of the plan, so that a resumed run gives the same bytes.
+        store: read scores that the store has, and keep those that are made.
     """
 
     verifier: str = "embedded"
@@ -236,3 +237,4 @@ class ScoreConfig(Config):
     chunk: int = Field(32, ge=1)
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int | None = Field(None, ge=1)
+    store: bool = True

@@ -2,23 +2,56 @@
 
 Problems are scored in fixed chunks. A chunk that a kill cut in half is scored again as a whole, and only
 its missing lines are written: each problem is always scored in the same company, so the bytes are the same.
+A chunk that the store has is not scored at all.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
+
+import click
 
 from shepherd.console import progress
 from shepherd.errors import ShepherdError
 from shepherd.files import append_line, read_finished
 from shepherd.records import ProblemPool, ScoreLine
-from verifier.scoring import Verifier
+from shepherd.shelf import NOWHERE, Shelf
+from verifier.counts import ScoringCounts
+from verifier.kept import items_of, read_chunk, write_chunk
+from verifier.lazy import LazyVerifier
+
+
+class Scorer(Protocol):
+    """What scores a pool."""
+
+    @property
+    def id(self) -> str:
+        """Short hash of all that decides a score."""
+        ...
+
+    @property
+    def counts(self) -> ScoringCounts:
+        """What was scored so far."""
+        ...
+
+    def score_many(
+        self, items: Sequence[tuple[str, Sequence[str]]], batch_tokens: int
+    ) -> list[list[list[float]]]:
+        """Step scores of every solution of every question, each in [0, 1]."""
+        ...
 
 
 def score_pool(
-    verifier: Verifier, pools: Sequence[ProblemPool], path: Path, *, chunk: int, batch_tokens: int
+    verifier: Scorer,
+    pools: Sequence[ProblemPool],
+    path: Path,
+    *,
+    chunk: int,
+    batch_tokens: int,
+    shelf: Shelf = NOWHERE,
 ) -> dict[str, Any]:
     """Append the missing lines of `path` and say what was scored.
 
@@ -28,29 +61,38 @@ def score_pool(
         path: the scores file; lines that are there already are kept.
         chunk: problems scored together.
         batch_tokens: most padded tokens in one forward pass.
+        shelf: where this verifier's scores are kept.
     """
     done = _finished(path, pools, verifier.id)
+    starts = range(done - done % chunk, len(pools), chunk)
+    parts = {start: pools[start : start + chunk] for start in starts}
+    known = {start: read for start in starts if (read := read_chunk(shelf, parts[start])) is not None}
+    kept = sum(min(start + chunk, len(pools)) - max(start, done) for start in known)
+    if kept:
+        click.echo(f"{kept:,} problems scored by verifier {verifier.id} from the store", err=True)
     total = steps = 0.0
-    with (
-        path.open("a", encoding="utf-8") as handle,
-        progress("scoring", len(pools), "problems", done) as bar,
-    ):
-        for start in range(done - done % chunk, len(pools), chunk):
-            part = pools[start : start + chunk]
-            items = [(pool.problem.question, [each.text for each in pool.candidates]) for pool in part]
-            for index, scores in enumerate(verifier.score_many(items, batch_tokens)):
+    with path.open("a", encoding="utf-8") as handle, ExitStack() as shown:
+        if len(known) < len(starts):
+            if isinstance(verifier, LazyVerifier):
+                verifier.load()  # what is wrong with it is told before there is a bar
+            bar = shown.enter_context(progress("scoring", len(pools), "problems", done + kept))
+        for start, part in parts.items():
+            scored = known.get(start)
+            if scored is None:
+                scored = verifier.score_many(items_of(part), batch_tokens)
+                write_chunk(shelf, part, scored)
+                bar.advance(start + len(part) - max(start, done))
+            for index, scores in enumerate(scored, start):
                 total += sum(score for solution in scores for score in solution)
                 steps += sum(len(solution) for solution in scores)
-                if start + index < done:
-                    continue
-                line = ScoreLine(part[index].problem.id, tuple(map(tuple, scores)), verifier.id)
-                append_line(handle, line.to_json())
-                bar.advance()
-    counts = verifier.counts
+                if index >= done:
+                    line = ScoreLine(pools[index].problem.id, tuple(map(tuple, scores)), verifier.id)
+                    append_line(handle, line.to_json())
     return {
         "problems": len(pools),
         "candidates": sum(len(pool.candidates) for pool in pools),
-        "scored_now": counts._asdict(),
+        "scored_now": verifier.counts._asdict(),
+        "from_store": kept,
         "mean_step_score": total / steps if steps else None,
         "verifier": verifier.id,
     }

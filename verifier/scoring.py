@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from torch import Tensor
 from eval.scores import Aggregation
 from shepherd.steps import split
 from verifier.batches import fixed_batches
+from verifier.counts import ScoringCounts as ScoringCounts
 from verifier.model import TagReader
 from verifier.tags import EncodedSolution
 
@@ -41,16 +42,6 @@ class Reader(Protocol):
     def close(self) -> None:
         """Give back what it holds (memory, processes)."""
         ...
-
-
-class ScoringCounts(NamedTuple):
-    """What was scored, and what could not be."""
-
-    solutions: int = 0
-    steps: int = 0
-    tokens: int = 0
-    solutions_without_steps: int = 0
-    steps_beyond_context: int = 0
 
 
 @torch.no_grad()

@@ -112,7 +112,7 @@ def test_generate_writes_a_pool_that_can_be_read_again(tiny: Path, tmp_path: Pat
 def test_a_killed_generate_goes_on_to_the_same_bytes(tiny: Path, tmp_path: Path) -> None:
     common = [
         "--model", str(tiny), "--n", "4", "--seed", "5", "--set", "problems.limit=60", "--set", "chunk=8",
-        "--set", "sampling.max_new_tokens=60",
+        "--set", "sampling.max_new_tokens=60", "--no-store",
     ]  # fmt: skip
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     result = shepherd("generate", *common, "--out", whole)

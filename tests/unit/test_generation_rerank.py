@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-import verifier
+import verifier.lazy
 from generation.config import EvaluationConfig, PoolConfig, ProblemsConfig, RerankConfig
 from generation.report_table import print_report, sentence
 from generation.rerank import rerank, score_pool
@@ -46,6 +46,7 @@ class Planted:
 def planted(monkeypatch: pytest.MonkeyPatch) -> Planted:
     stand_in = Planted()
     monkeypatch.setattr(verifier, "load_verifier", lambda *_, **__: stand_in)
+    monkeypatch.setattr(verifier.lazy, "known_id", lambda _: None)
     return stand_in
 
 
@@ -103,16 +104,16 @@ def test_scoring_goes_on_where_it_was_stopped_and_asks_nothing_twice(
     tmp_path: Path, planted: Planted
 ) -> None:
     pools, path = pools_of(700, 1, 3), tmp_path / "scores.jsonl"
-    scores = score_pool(pools, "embedded", path, RerankConfig(), print)
+    scores = score_pool(pools, "embedded", path, RerankConfig(store=False), print)
     whole = path.read_bytes()
     lines = whole.splitlines(keepends=True)
     path.write_bytes(b"".join(lines[:300]) + lines[300][:20])
     planted.asked.clear()
-    assert score_pool(pools, "embedded", path, RerankConfig(), print) == scores
+    assert score_pool(pools, "embedded", path, RerankConfig(store=False), print) == scores
     assert path.read_bytes() == whole
     assert planted.asked == [f"{index}?" for index in range(256, 700)]  # from the chunk's beginning
     planted.asked.clear()
-    assert score_pool(pools, "embedded", path, RerankConfig(), print) == scores
+    assert score_pool(pools, "embedded", path, RerankConfig(store=False), print) == scores
     assert planted.asked == []
 
 
@@ -147,9 +148,7 @@ def test_the_sentence_says_what_the_interval_says(
 def test_the_sentence_is_on_the_rule_that_the_verifier_was_made_for(
     tmp_path: Path, planted: Planted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from verifier import folder
-
-    monkeypatch.setattr(folder, "rule_of_verifier", {"orm": "last", "prm": "min"}.__getitem__)
+    monkeypatch.setattr("generation.rerank.rule_of_verifier", {"orm": "last", "prm": "min"}.__getitem__)
     config = config_of(tmp_path, pools_of(3, 1, 3), verifier="orm", controls={"steps": "prm", "ends": "orm"})
     result = rerank(config, tmp_path / "run", print)
     assert result["headline"] == "last"

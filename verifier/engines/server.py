@@ -71,7 +71,7 @@ class ServerVerifier:
     ) -> Self:
         """The verifier of a folder, its tokenizer checked and its weights left to the server."""
         from verifier import tags
-        from verifier.folder import find, read_description
+        from verifier.description import find, read_description
         from verifier.model import load_tokenizer
 
         folder = find(name_or_folder)

@@ -14,7 +14,6 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from eval.scores import Aggregation
 from shepherd.errors import ShepherdError
 from verifier.config import HeadKind
 from verifier.heads.classifier import Classifier
@@ -35,16 +34,6 @@ class Head(Protocol):
     def pair_logits(self, hidden: Tensor) -> Tensor:
         """Logits of good and bad in fp32, shape ``(n_tags, 2)``, of ``hidden`` (n_tags, d)."""
         ...
-
-
-def rule_of(kind: HeadKind) -> Aggregation:
-    """The solution score that a head was made for: a step head's weakest step, an outcome head's last value.
-
-    Example:
-        >>> rule_of("classifier"), rule_of("outcome")
-        ('min', 'last')
-    """
-    return "last" if kind == "outcome" else "min"
 
 
 def make_head(kind: HeadKind, width: int, std: float) -> TrainedHead:

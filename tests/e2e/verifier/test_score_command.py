@@ -98,7 +98,7 @@ def test_a_pool_is_scored_in_its_order(tiny_verifier: Path, pool: Path, tmp_path
 
 
 def test_a_killed_run_goes_on_to_the_same_bytes(tiny_verifier: Path, pool: Path, tmp_path: Path) -> None:
-    keys = ("--verifier", str(tiny_verifier), "--set", "chunk=3")
+    keys = ("--verifier", str(tiny_verifier), "--set", "chunk=3", "--no-store")
     assert _run(str(pool), *keys, "--out", "whole").exit_code == 0
     whole = (tmp_path / "whole" / "scores.jsonl").read_bytes()
     shutil.copytree("whole", "killed")

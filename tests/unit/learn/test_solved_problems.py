@@ -50,7 +50,11 @@ GSM8K = {
             False,
             "Step 1: 2 + 3 = 5\nStep 2: so The answer is: 5",
         ),
-        ({"question": "?", "answer": "All 1,200.\n#### 1,200"}, False, "Step 1: All 1,200. The answer is: 1,200"),
+        (
+            {"question": "?", "answer": "All 1,200.\n#### 1,200"},
+            False,
+            "Step 1: All 1,200. The answer is: 1,200",
+        ),
     ],
 )
 def test_a_solution_in_the_step_format(row: dict[str, Any], keep: bool, expected: str) -> None:

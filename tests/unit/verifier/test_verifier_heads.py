@@ -21,7 +21,7 @@ from shepherd.records import StepRow
 from verifier import load_verifier
 from verifier.batches import EncodedRow, EncodedRows, encode_rows
 from verifier.config import EarlyStopping, LoraConfig, OutcomeConfig, TrainPrmConfig
-from verifier.folder import read_description, rule_of_verifier
+from verifier.description import read_description, rule_of_verifier
 from verifier.heads import Classifier, LabelRows, Outcome, make_head
 from verifier.heldout import evaluate
 from verifier.loss import PairLoss, StepLoss, pair_losses

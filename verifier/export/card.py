@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Sequence
 
-from verifier.export.folder import CLASSES, Exported
+from verifier.export.description import CLASSES, Exported
 from verifier.export.vllm import arguments, serve_command
 
 _FRONT = re.compile(r"\A---\n.*?\n---\n", re.DOTALL)

@@ -6,7 +6,7 @@ import json
 import shlex
 from typing import Any
 
-from verifier.export.folder import CLASSES
+from verifier.export.description import CLASSES
 from verifier.tags import TagContract
 
 

@@ -5,8 +5,9 @@ Three layouts are told apart, in this order:
 - *tagged* (Math-Shepherd): the text holds the step tag. Every tag closes a step. Text after the last tag is
   one more, untagged step if it has content (a letter or a digit beside a header); a tag with nothing before
   it closes nothing, so writing tags makes no steps.
-- *headed*: some line begins with ``Step i:`` (any case, Markdown marks around it allowed). Every such line
-  opens a step; what stands before the first is a step of its own if it has content.
+- *headed*: some line begins with ``Step i:`` or ``Step i -``, or is ``Step i`` alone above others (any case,
+  Markdown marks around it allowed). Every such line opens a step; what stands before the first is a step of
+  its own if it has content.
 - *plain* (GSM8K): every line that is not blank is a step; a ``#### 72`` line belongs to the step before it.
 
 How many steps a solution has is ``len(split(text).steps)`` everywhere: in scores, verifier and ruler.
@@ -25,7 +26,7 @@ TAG = "ки"
 Layout = Literal["tagged", "headed", "plain"]
 
 # Only blanks and tabs between the parts, never line ends: a match stays on its line and time stays linear.
-_HEADER = r"[ \t]*(?:[#>*_]+[ \t]*)*step[ \t]*\d+[ \t]*(?:[*_]+[ \t]*)?[:.)]"
+_HEADER = r"[ \t]*(?:[#>*_]+[ \t]*)*step[ \t]*\d+[ \t]*(?:[*_]+[ \t]*)?(?:[:.)]|[-–—](?=[ \t])|(?=[\r\n]))"
 _HEADER_AT_START = re.compile(_HEADER, re.IGNORECASE)
 _HEADER_LINE = re.compile(f"^{_HEADER}", re.IGNORECASE | re.MULTILINE)
 _HAS_CONTENT = re.compile(r"[^\W_]")

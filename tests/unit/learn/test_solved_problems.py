@@ -16,8 +16,13 @@ from shepherd.steps import TAG, split
 
 GSM8K = {
     "question": "Natalia sold clips to 48 of her friends in April, and half as many in May. How many?",
-    "answer": "Natalia sold 48/2 = <<48/2=24>>24 clips in May.\nAltogether 48+24 = <<48+24=72>>72 clips.\n#### 72",
+    "answer": "Natalia sold 48/2 = <<48/2=24>>24 clips in May.\n"
+    "Altogether 48+24 = <<48+24=72>>72 clips.\n#### 72",
 }
+KEPT = (
+    "Step 1: Natalia sold 48/2 = <<48/2=24>>24 clips in May.\n"
+    "Step 2: Altogether 48+24 = <<48+24=72>>72 clips. The answer is: 72"
+)
 
 
 @pytest.mark.parametrize(
@@ -26,14 +31,12 @@ GSM8K = {
         (
             GSM8K,
             False,
-            "Step 1: Natalia sold 48/2 = 24 clips in May.\n"
-            "Step 2: Altogether 48+24 = 72 clips. The answer is: 72",
+            KEPT.replace("<<48/2=24>>", "").replace("<<48+24=72>>", ""),
         ),
         (
             GSM8K,
             True,
-            "Step 1: Natalia sold 48/2 = <<48/2=24>>24 clips in May.\n"
-            "Step 2: Altogether 48+24 = <<48+24=72>>72 clips. The answer is: 72",
+            KEPT,
         ),
         (
             {"question": "How many?", "solution": "Step 1: 2 + 3 = 5\n\nStep 2: 5 * 2 = 10\n#### 10"},

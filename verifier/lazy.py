@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from shepherd.errors import ShepherdError
 from verifier.counts import ScoringCounts
-from verifier.description import find, read_description
+from verifier.description import read_description
+from verifier.places import find_place
 
 if TYPE_CHECKING:
     from verifier.scoring import Verifier
@@ -70,10 +71,14 @@ class LazyVerifier:
 
 def known_id(name: str) -> str | None:
     """A verifier's id as its ``verifier.json`` has it; None where that cannot be told without loading."""
-    try:
-        return read_description(find(name)).id
-    except ShepherdError:
+    place = find_place(name)
+    if place.folder is None or place.kind == "published":
         return None
+    if place.kind == "exported":
+        from verifier.export.description import read_description as read_exported
+
+        return read_exported(place.folder).id
+    return read_description(place.folder).id
 
 
 @contextmanager

@@ -9,6 +9,14 @@ from collections.abc import Sequence
 from verifier.export.description import CLASSES, Exported
 from verifier.export.vllm import arguments, serve_command
 
+_OF_STEPS = (
+    "at every step's tag, the probability that the step is right (Math-Shepherd, arXiv 2312.08935)"
+)
+_GIVES = {
+    "lm": _OF_STEPS,
+    "classifier": _OF_STEPS,
+    "outcome": "at the last step's tag, the probability that the solution is right (arXiv 2110.14168)",
+}
 _FRONT = re.compile(r"\A---\n.*?\n---\n", re.DOTALL)
 
 
@@ -36,17 +44,17 @@ def _front_matter(described: Exported) -> str:
 def _summary(described: Exported, warning: Sequence[str]) -> str:
     text = (
         f"`{described.base}` with the adapter of verifier `{described.source_verifier}` merged in, in "
-        f"{described.dtype}, as a token-classification model: at every step's tag, the probability that the "
-        f"step is right (Math-Shepherd, arXiv 2312.08935). {_difference(described)}"
+        f"{described.dtype}, as a token-classification model: {_GIVES[described.head]}. {_difference(described)}"
     )
-    return "\n\n".join(["# Step verifier, merged", text.strip(), *warning])
+    title = "Outcome verifier" if described.head == "outcome" else "Step verifier"
+    return "\n\n".join([f"# {title}, merged", text.strip(), *warning])
 
 
 def _difference(described: Exported) -> str:
     """How far it is from its source; nothing while it is not known."""
     if described.largest_difference is None:
         return ""
-    reads = {"nf4": "in 4 bits (NF4)", "none": "unquantized"}[described.source_quantization]
+    reads = "unquantized" if described.source_quantization == "none" else "in 4 bits (NF4)"
     return (
         f"That verifier reads its base {reads}. On golden texts the scores of the two differ by at most "
         f"{described.largest_difference:.2g}."

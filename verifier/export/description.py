@@ -9,6 +9,7 @@ from pathlib import Path
 
 from shepherd.errors import ShepherdError
 from shepherd.files import read_json, write_json
+from verifier.config import HEADS, HeadKind
 from verifier.places import EXPORTED
 from verifier.tags import TagContract
 
@@ -31,6 +32,7 @@ class Exported:
         source_verifier: id of the verifier it was exported from.
         source_quantization: how that verifier reads its base.
         weights_sha256: by file name.
+        head: the kind of head that the two classes were made from; it says how solutions are ranked.
         largest_difference: between its scores and the source's on the golden texts.
     """
 
@@ -42,6 +44,7 @@ class Exported:
     source_verifier: str
     source_quantization: str
     weights_sha256: dict[str, str]
+    head: HeadKind = "lm"
     largest_difference: float | None = None
     kind: str = EXPORTED
 
@@ -72,6 +75,8 @@ def read_description(folder: Path) -> Exported:
         described = Exported(**{**data, "contract": contract, "classes": tuple(data["classes"])})
     except (KeyError, TypeError) as error:
         raise ShepherdError(f"{path}: fields do not fit ({error}); export again with this version") from error
+    if described.head not in HEADS:
+        raise ShepherdError(f"{path}: head is {described.head!r}, expected {' or '.join(HEADS)}; export again")
     if sorted(described.classes) != sorted(CLASSES) or described.dtype not in _DTYPES:
         raise ShepherdError(
             f"{path}: classes {list(described.classes)} and dtype {described.dtype!r}, expected "

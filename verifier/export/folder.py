@@ -17,6 +17,7 @@ from shepherd.errors import ShepherdError
 from shepherd.files import sha256_file
 from verifier import model as models
 from verifier import tags
+from verifier.description import rule_of
 from verifier.export.description import read_description
 from verifier.formats.load import load_model, quiet_transformers
 from verifier.formats.two_class import TwoClass
@@ -45,7 +46,7 @@ def load(name_or_folder: str, *, device: str = "auto") -> Verifier:
     )
     reader = models.TagReader(model, TwoClass(model.score, described.classes.index("good")))
     encode = partial(tags.encode, tokenizer, described.contract)
-    return Verifier(reader, encode, described.id, name_or_folder)
+    return Verifier(reader, encode, described.id, name_or_folder, rule=rule_of(described.head))
 
 
 def save_model(model: Any, tokenizer: Any, folder: Path) -> None:

@@ -85,6 +85,7 @@ def export_verifier(
             base=described.base,
             source_verifier=described.id,
             source_quantization=described.quantization,
+            head=described.head,
             weights_sha256={path.name: sha256_file(path) for path in sorted(aside.glob("*.safetensors"))},
         )
         write_description(aside, made)

@@ -27,11 +27,11 @@ _ABORTED = {"abort", "error"}
 class ServerEngine:
     """Samples from a model that a server holds.
 
-    **Seeds.** Each request carries one, made of run seed, problem id and the index of its first candidate. It
+    **Seeds.** A request carries one, made of run seed, problem id and the index of its first candidate. It
     is asked for, not held to: vLLM draws the same numbers again (candidate i of a request from seed + i) and
     then differs only where rounding in another batch moves a boundary between two tokens; other servers may
-    ignore it, or refuse it (``server.seeds=false`` sends none). So a resumed run has the same set of problems,
-    each with all its candidates, and the same texts only where the server repeats itself.
+    ignore it, or refuse it (``server.seeds=false`` sends none). So a resumed run has the same set of
+    problems, each with all its candidates, and the same texts only where the server repeats itself.
 
     Args:
         model: The name under which the endpoint serves the model.

@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-import click
-
 from generation.config import EMBEDDED_PROBLEMS, ProblemsConfig, SamplerConfig
 from generation.engines import Engine, Prompt, Sampling, StreamingEngine, load_engine
 from generation.kept import KeptCandidates
@@ -24,7 +22,7 @@ from shepherd.console import Progress, progress
 from shepherd.errors import ShepherdError
 from shepherd.files import append_line, read_finished, write_error
 from shepherd.records import Candidate, Problem, ProblemPool
-from shepherd.shelf import open_store
+from shepherd.shelf import open_store, tell
 
 POOL = "pool.jsonl"
 
@@ -121,15 +119,14 @@ class _Chunked:
         return sum(chunk.stop - max(chunk.start, self.done) for chunk in chunks)
 
     def read(self, chunks: Sequence[range]) -> dict[range, list[list[Candidate]]]:
-        """The candidates of those chunks that the store has; how many is told on stderr."""
+        """The candidates of those chunks that the store has; how many is told."""
         known = {}
         for chunk in chunks:
             candidates = self.kept.read(*self._asked(chunk))
             if candidates is not None:
                 known[chunk] = candidates
         if count := self.count(known):
-            what = f"{count:,} problems, {count * self.n:,} candidates of {self.config.model}"
-            click.echo(f"{what} from the store", err=True)
+            tell(f"{count:,} problems, {count * self.n:,} candidates of {self.config.model}")
         return known
 
     def sample(self, chunk: range, engine: Engine, bar: Progress) -> Iterator[_Answered]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 # Where no driver has put one of these, torch finds no CUDA device (NVIDIA, Jetson, WSL, ROCm).
+_FOLDER = Path("/dev")
 _DRIVERS = ("nvidia*", "nvhost*", "dxg", "kfd")
 
 
@@ -19,7 +20,7 @@ def device_kind(device: str) -> Literal["cpu", "cuda"]:
     """
     if device != "auto":
         return "cuda" if device.startswith("cuda") else "cpu"
-    if "torch" not in sys.modules and not any(any(Path("/dev").glob(each)) for each in _DRIVERS):
+    if "torch" not in sys.modules and not any(any(_FOLDER.glob(each)) for each in _DRIVERS):
         return "cpu"
     import torch
 

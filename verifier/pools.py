@@ -12,13 +12,11 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Protocol
 
-import click
-
 from shepherd.console import progress
 from shepherd.errors import ShepherdError
 from shepherd.files import append_line, read_finished
 from shepherd.records import ProblemPool, ScoreLine
-from shepherd.shelf import NOWHERE, Shelf
+from shepherd.shelf import NOWHERE, Shelf, tell
 from verifier.counts import ScoringCounts
 from verifier.kept import items_of, read_chunk, write_chunk
 from verifier.lazy import LazyVerifier
@@ -69,7 +67,7 @@ def score_pool(
     known = {start: read for start in starts if (read := read_chunk(shelf, parts[start])) is not None}
     kept = sum(min(start + chunk, len(pools)) - max(start, done) for start in known)
     if kept:
-        click.echo(f"{kept:,} problems scored by verifier {verifier.id} from the store", err=True)
+        tell(f"{kept:,} problems scored by verifier {verifier.id}")
     total = steps = 0.0
     with path.open("a", encoding="utf-8") as handle, ExitStack() as shown:
         if len(known) < len(starts):

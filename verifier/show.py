@@ -139,6 +139,7 @@ def show_scoring(run: Path, as_json: bool) -> None:
     rows = [
         ("problems", f"{result['problems']:,}"),
         ("candidates", f"{result['candidates']:,}"),
+        ("problems read from the store", f"{result.get('from_store', 0):,}"),
         ("steps", f"{counts['steps']:,}"),
         ("mean step score", _number(result["mean_step_score"])),
         ("solutions without steps (score 0)", f"{counts['solutions_without_steps']:,}"),

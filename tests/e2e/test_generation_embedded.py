@@ -32,7 +32,7 @@ def test_rerank_with_no_other_argument_than_n(tmp_path: Path, monkeypatch: pytes
 
 
 def test_rerank_goes_on_after_each_stage_to_the_same_bytes(tmp_path: Path) -> None:
-    common = ["rerank", "--n", "2", "--set", "problems.limit=40", "--set", "chunk=16", *QUICK]
+    common = ["rerank", "--n", "2", "--set", "problems.limit=40", "--set", "chunk=16", "--no-store", *QUICK]
     shepherd(*common, "--out", tmp_path / "whole")
     stages = {
         "sampling": ("pool.jsonl", 13),

@@ -82,6 +82,9 @@ def test_a_second_rerank_computes_nothing_and_writes_the_same_bytes(
     again = rerank(tmp_path / "run", "--set", "evaluation.bootstrap=300")
     assert outputs(tmp_path / "run") == outputs(first[0])
     assert again.stderr.splitlines()[1:] == [SAMPLED, SCORED]
+    log = (tmp_path / "run" / "run.log").read_text()
+    assert SAMPLED in log
+    assert SCORED in log
     rules = json.loads(again.stdout)["rules"]
     assert (
         rules["majority"]["accuracy"]
@@ -195,7 +198,7 @@ def test_score_reads_its_scores_back(
     pool = first[0] / "pool.jsonl"
     a = shepherd("score", pool, "--out", tmp_path / "a", "--json", "--set", "threads=1")
     assert a.exit_code == 0, a.output
-    monkeypatch.setattr(verifier, "load_verifier", None)
+    monkeypatch.setattr(verifier, "load_verifier", lambda *_, **__: pytest.fail("a model is loaded"))
     b = shepherd("score", pool, "--out", tmp_path / "b", "--json", "--set", "threads=1")
     assert b.exit_code == 0, b.output
     assert SCORED in b.stderr

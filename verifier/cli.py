@@ -169,7 +169,8 @@ def _score_one(config: ScoreConfig, question: str, solution: str, as_json: bool)
     whole = {how: float(solution_scores([scores], how)[0]) for how in ("min", "prod", "last", "mean")}
     if as_json:
         found = [{"text": step, "score": score} for step, score in zip(steps, scores, strict=True)]
-        print_json({"question": question, "steps": found, "solution": whole, "verifier": verifier.id})
+        about = {"rule": verifier.rule, "verifier": verifier.id}
+        print_json({"question": question, "steps": found, "solution": whole, **about})
         return
     show.show_steps(steps, scores, whole)
 

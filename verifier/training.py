@@ -189,6 +189,7 @@ class Trainer:
                     self.run.metric(step=progress.step, **values)
                     board.add("train", values, progress.step)
                 if self.prepared.heldout.rows and (last or progress.step % eval_every == 0):
+                    self._centre()
                     metrics = self._held_out_metrics()
                     self.run.metric(step=progress.step, heldout=metrics)
                     self.run.log(f"step {progress.step}: held out: {one_line(metrics)}")
@@ -209,8 +210,8 @@ class Trainer:
         ranks = ranks_of(self.model)
         if ranks is not None:
             self.run.log(describe_ranks(ranks))
-        metrics = self._held_out_metrics() if prepared.heldout.rows else {}
         self._centre()
+        metrics = self._held_out_metrics() if prepared.heldout.rows else {}
         description = {
             "base": _lasting_name(config.base),
             "base_fingerprint": models.base_fingerprint(self.model, prepared.contract),
@@ -300,7 +301,6 @@ class Trainer:
 
     def _held_out_metrics(self) -> dict[str, Any]:
         prepared = self.prepared
-        self._centre()
         self.model.eval()
         # Unweighted, whatever the training's class weights: two runs are compared by it.
         loss: Loss = PairLoss() if self.config.is_pairwise else StepLoss(self.config.loss)

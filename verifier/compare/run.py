@@ -27,7 +27,7 @@ from shepherd.records import ProblemPool, read_pool, read_scores
 from shepherd.runs import DONE, MANIFEST, Run
 from verifier import load_verifier
 from verifier.compare.config import CompareHeadsConfig, train_config
-from verifier.config import HeadKind
+from verifier.config import HeadKind, TrainPrmConfig
 from verifier.heads import rule_of
 from verifier.pools import score_pool
 from verifier.show import RESULT
@@ -86,6 +86,7 @@ def side_by_side(
             "trainable_parameters": each["trainable_parameters"],
             "steps": each["steps"],
             "train_s": each["train_s"],
+            "loss_of_a": _summand(train_config(config.train, head)),
             "peak_memory_bytes": each["peak_memory_bytes"],
             "metrics": each["metrics"],
             "best_of_n": report.rules[head].to_json("accuracy"),
@@ -104,6 +105,13 @@ def side_by_side(
         "heads": heads,
         "differences": _differences(report, config),
     }
+
+
+def _summand(config: TrainPrmConfig) -> str:
+    """What the held-out loss is the mean over: losses over different things do not compare."""
+    if config.head != "outcome":
+        return "step"
+    return "question" if config.is_pairwise else "solution"
 
 
 def _differences(report: RerankReport, config: CompareHeadsConfig) -> dict[str, Any]:

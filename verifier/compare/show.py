@@ -9,13 +9,11 @@ import click
 
 from shepherd.console import duration, table
 
-_UNIT = {"lm": "a step", "classifier": "a step", "outcome": "a solution"}
-
 
 def show_comparison(result: Mapping[str, Any], run: object) -> None:
     """Print what ``results.json`` holds."""
     heads: Mapping[str, Any] = result["heads"]
-    rows = [(name, *(of(head, each) for head, each in heads.items())) for name, of in _rows(result)]
+    rows = [(name, *(of(each) for each in heads.values())) for name, of in _rows(result)]
     title = f"heads of one verifier: best of {result['n']} on {result['problems']:,} problems"
     table(title, ("", *heads), rows)
     majority = result["majority"]
@@ -32,20 +30,20 @@ def show_comparison(result: Mapping[str, Any], run: object) -> None:
     click.echo(f"files: {run}")
 
 
-def _rows(result: Mapping[str, Any]) -> Sequence[tuple[str, Callable[[str, Any], str]]]:
+def _rows(result: Mapping[str, Any]) -> Sequence[tuple[str, Callable[[Any], str]]]:
     """Names of the lines, and what each says of a head."""
     return [
-        ("step AUC", lambda _, each: _metric(each, "auc")),
-        ("  of position alone", lambda _, each: _metric(each, "auc", "baseline")),
-        ("AP of bad steps", lambda _, each: _metric(each, "ap_bad")),
-        ("AUC within question", lambda _, each: _metric(each, "auc_within_question")),
+        ("step AUC", lambda each: _metric(each, "auc")),
+        ("  of position alone", lambda each: _metric(each, "auc", "baseline")),
+        ("AP of bad steps", lambda each: _metric(each, "ap_bad")),
+        ("AUC within question", lambda each: _metric(each, "auc_within_question")),
         ("held-out loss", _loss),
-        (f"best of {result['n']} %", lambda _, each: f"by {each['rule']} {_percent_of(each['best_of_n'])}"),
-        ("minus majority", lambda _, each: _points(each["minus_majority"])),
-        ("pool AUC within question", lambda _, each: _number(each["pool_auc_within_question"])),
-        ("trainable parameters", lambda _, each: f"{each['trainable_parameters']:,}"),
-        ("training", lambda _, each: duration(each["train_s"])),
-        ("peak memory MiB", lambda _, each: f"{each['peak_memory_bytes'] / (1 << 20):,.0f}"),
+        (f"best of {result['n']} %", lambda each: f"by {each['rule']} {_percent_of(each['best_of_n'])}"),
+        ("minus majority", lambda each: _points(each["minus_majority"])),
+        ("pool AUC within question", lambda each: _number(each["pool_auc_within_question"])),
+        ("trainable parameters", lambda each: f"{each['trainable_parameters']:,}"),
+        ("training", lambda each: duration(each["train_s"])),
+        ("peak memory MiB", lambda each: f"{each['peak_memory_bytes'] / (1 << 20):,.0f}"),
     ]
 
 
@@ -53,9 +51,9 @@ def _metric(each: Mapping[str, Any], name: str, what: str = "value") -> str:
     return _number(each["metrics"].get(name, {}).get(what))
 
 
-def _loss(head: str, each: Mapping[str, Any]) -> str:
+def _loss(each: Mapping[str, Any]) -> str:
     loss = each["metrics"].get("loss")
-    return "–" if loss is None else f"{_number(loss)} {_UNIT[head]}"
+    return "–" if loss is None else f"{loss:.3f} a {each['loss_of_a']}"
 
 
 def _number(value: float | None) -> str:

@@ -56,6 +56,7 @@ def compare(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # three trainings, each a process that imports torch
 def test_each_head_is_trained_once_and_stands_beside_the_others(
     compare: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

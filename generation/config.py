@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from shepherd.answers import AnswerStyle
 from shepherd.config import Config
+from verifier.shape import Shape
 
 PoolFormat = Literal["shepherd", "subq", "zeroeval", "openai-samples"]
 POOL_FORMATS: tuple[PoolFormat, ...] = get_args(PoolFormat)
@@ -81,12 +82,14 @@ class SamplerConfig(Config):
 
     Attributes:
         model: ``embedded:weak``, ``embedded:strong``, a folder or a hub name.
+        shape: sizes of the model, for a plan where it is not on this machine; an error if they are not its.
         engine: the sampler.
         chunk: rows (problems × n) sampled as one batch; its boundaries are part of the plan, so another chunk
             is another run.
     """
 
     model: str = Field("embedded:weak", min_length=1)
+    shape: Shape | None = None
     engine: Literal["transformers", "vllm"] = "transformers"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
@@ -129,6 +132,7 @@ class RerankConfig(SamplerConfig):
     Attributes:
         n: candidates a problem; null is the pool's own size, or 16 where candidates are sampled.
         verifier: ``embedded``, a verifier folder or a training run; null for majority and pass@n alone.
+        verifier_shape: sizes of the verifier's base, for a plan where it is not on this machine.
         scores: a scores file in the verifier's place; no verifier is loaded.
         controls: further verifiers by the name of their row, which is best-of-n by their min.
         batch_tokens: most padded tokens a verifier reads in one pass.
@@ -139,6 +143,7 @@ class RerankConfig(SamplerConfig):
     n: int | None = Field(None, ge=1)
     pool: PoolConfig = PoolConfig()
     verifier: str | None = Field("embedded", min_length=1)
+    verifier_shape: Shape | None = None
     scores: str | None = None
     controls: dict[str, str] = Field(default_factory=dict)
     answers: AnswersConfig = AnswersConfig()

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from shepherd.config import Config
 from shepherd.steps import TAG
+from verifier.shape import Shape
 
 StoppingMetric = Literal[
     "loss",
@@ -18,6 +19,8 @@ StoppingMetric = Literal[
     "auc_within_position",
     "auc_within_question",
 ]
+
+Quantization = Literal["nf4", "nf4-single", "none"]
 
 
 class TemplateConfig(Config):
@@ -52,6 +55,9 @@ class TrainPrmConfig(Config):
         data: ``embedded`` (the packaged rows) or a file: Math-Shepherd, TRL stepwise or step rows.
         on_bad_row: a row whose labels do not fit its tags stops the run (``error``) or is counted (``skip``).
         control: ``shuffled_labels`` permutes all training labels: a verifier that must know nothing.
+        shape: sizes of the base, for a plan where the base is not on this machine; an error if they are not its.
+        quantization: ``nf4`` is 4 bits with double quantization (arXiv 2305.14314), ``nf4-single`` without.
+        dtype: of what is not quantized, and of the computing.
         batch_tokens: most padded tokens in one forward pass.
         batch_solutions: cut batches by this many solutions as well; null for tokens alone.
         accumulation: forward passes an optimizer step.
@@ -62,6 +68,7 @@ class TrainPrmConfig(Config):
     """
 
     base: str = "embedded:base"
+    shape: Shape | None = None
     data: str = "embedded"
     heldout: str | None = None
     on_bad_row: Literal["error", "skip"] = "error"
@@ -70,7 +77,7 @@ class TrainPrmConfig(Config):
     control: Literal["none", "shuffled_labels"] = "none"
     template: TemplateConfig = TemplateConfig()
 
-    quantization: Literal["nf4", "none"] = "nf4"
+    quantization: Quantization = "nf4"
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     lora: LoraConfig = LoraConfig()
@@ -119,12 +126,14 @@ class ScoreConfig(Config):
     Attributes:
         verifier: ``embedded``, a verifier folder, or the run directory of `shepherd train-prm`.
         pool: ``embedded`` (the packaged pool) or a file.
+        shape: sizes of the verifier's base, for a plan where the base is not on this machine.
         limit: the first so many problems; null for all.
         batch_tokens: most padded tokens in one forward pass.
         chunk: problems scored together; part of the plan, so that a resumed run gives the same bytes.
     """
 
     verifier: str = "embedded"
+    shape: Shape | None = None
     pool: str = "embedded"
     limit: int | None = Field(None, ge=1)
     batch_tokens: int = Field(16384, ge=1)

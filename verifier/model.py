@@ -46,8 +46,10 @@ def load_tokenizer(name: str) -> Any:
 def load_base(name: str, *, quantization: str, dtype: str, device: torch.device) -> Any:
     """Load a causal language model, frozen, ready for an adapter.
 
-    With ``nf4`` it goes through `prepare_model_for_kbit_training` for scoring as well as for training: that
-    step casts what is not quantized to fp32, and an adapter reloads exactly only on the same base.
+    In 4 bits what is not quantized is as a training has it, for scoring as well: an adapter reloads exactly
+    only on the same base. In ``bfloat16`` it stays so; `prepare_model_for_kbit_training` would cast embedding,
+    head and norms to fp32, and a 4-bit layer computes in the dtype of what it is given, so that the whole model
+    would run in fp32 (bitsandbytes 0.50.2), in twice the memory. ``float16`` is cast: its range is too small.
     """
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging as transformers_logging
@@ -57,17 +59,18 @@ def load_base(name: str, *, quantization: str, dtype: str, device: torch.device)
     # bitsandbytes looks for an optional kernel on the hub when it is imported, and warns where there is none.
     logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
     options: dict[str, Any] = {"dtype": DTYPES[dtype], "device_map": {"": str(device)}}
-    if quantization == "nf4":
-        options["quantization_config"] = _nf4(DTYPES[dtype])
+    if quantization != "none":
+        options["quantization_config"] = _nf4(DTYPES[dtype], double=quantization == "nf4")
     try:
         model = AutoModelForCausalLM.from_pretrained(resolve_model(name), **options)
     except (OSError, ValueError) as error:
         raise ShepherdError(f"{name}: no model can be loaded ({_first_line(error)})") from error
-    if quantization == "nf4":
-        from peft import prepare_model_for_kbit_training
-
+    if quantization != "none":
         keep_autograd_on_cpu(model)
-        model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
+        if dtype == "float16":
+            from peft import prepare_model_for_kbit_training
+
+            model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
     for parameter in model.parameters():
         parameter.requires_grad = False
     model.config.use_cache = False
@@ -120,22 +123,6 @@ def adapted_share(model: Any) -> str:
     adapted = [module for module in model.modules() if hasattr(module, "lora_A")]
     trained = sum(parameter.numel() for parameter in trainable_parameters(model))
     return f"adapter on {len(adapted)} of {len(linear)} linear layers, {trained:,} parameters"
-
-
-def count_parameters(name: str, lora: LoraConfig) -> tuple[int, int]:
-    """Trainable and all parameters of base and adapter; no weights are read and none are made."""
-    from transformers import AutoConfig, AutoModelForCausalLM
-
-    try:
-        config = AutoConfig.from_pretrained(resolve_model(name))
-    except (OSError, ValueError) as error:
-        raise ShepherdError(f"{name}: no model can be loaded ({_first_line(error)})") from error
-    with torch.device("meta"):
-        base = AutoModelForCausalLM.from_config(config)
-        for parameter in base.parameters():
-            parameter.requires_grad = False
-        model = add_lora(base, lora, seed=0)
-    return sum(p.numel() for p in trainable_parameters(model)), sum(p.numel() for p in model.parameters())
 
 
 def enable_gradient_checkpointing(model: Any) -> None:
@@ -216,13 +203,13 @@ def base_fingerprint(model: Any, contract: TagContract) -> str:
     return hashlib.sha256(shape + rows.view(torch.int16).numpy().tobytes()).hexdigest()
 
 
-def _nf4(dtype: torch.dtype) -> Any:
+def _nf4(dtype: torch.dtype, double: bool) -> Any:
     from transformers import BitsAndBytesConfig
 
     return BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
-        bnb_4bit_use_double_quant=True,
+        bnb_4bit_use_double_quant=double,
         bnb_4bit_compute_dtype=dtype,
     )
 

@@ -47,13 +47,18 @@ def train_prm(options: RunOptions, data: str | None) -> None:
     else:
         overrides = [*options.overrides, *_override("data", data), *_override("seed", options.seed)]
         config = load_config(TrainPrmConfig, "train_prm", options.config, overrides)
+    if options.dry_run:
+        from verifier.dry_run import show_dry_run
+        from verifier.plan import plan_training
+
+        show_dry_run("train-prm", config, plan_training(config), options.as_json)
+        return
 
     from verifier.prepare import prepare  # torch takes seconds to import
+    from verifier.shape import find_shape
 
+    find_shape(config.base, config.shape)
     prepared = prepare(config)
-    if options.dry_run:
-        show.show_plan(config, prepared, options.as_json)
-        return
     if options.resume is None:
         run = Run.create("train-prm", config, options.out, {"training": config.seed}, _inputs(config))
     _train(run, config, prepared)
@@ -91,7 +96,10 @@ def score(
     overrides = [*options.overrides, *_override("pool", pool), *_override("verifier", verifier)]
     config = load_config(ScoreConfig, "score", options.config, overrides)
     if options.dry_run:
-        _print_config(config, options.as_json)
+        from verifier.dry_run import show_dry_run
+        from verifier.plan import plan_scoring
+
+        show_dry_run("score", config, plan_scoring(config), options.as_json)
         return
     if question is not None or solution is not None:
         if question is None or pool is not None:
@@ -159,16 +167,6 @@ def _score_one(config: ScoreConfig, question: str, solution: str, as_json: bool)
         print_json({"question": question, "steps": found, "solution": whole, "verifier": verifier.id})
         return
     show.show_steps(steps, scores, whole)
-
-
-def _print_config(config: ScoreConfig, as_json: bool) -> None:
-    from shepherd.config import dump_yaml
-    from shepherd.console import print_json
-
-    if as_json:
-        print_json({"config": config.model_dump(mode="json")})
-    else:
-        click.echo(dump_yaml(config))
 
 
 def _inputs(config: TrainPrmConfig) -> list[Path]:

@@ -128,7 +128,10 @@ def fake_tensors() -> Iterator[None]:
     from bitsandbytes.optim.optimizer import Optimizer8bit
 
     functional.quantize_4bit(torch.randn(64 * 300), compress_statistics=True, quant_type="nf4")
-    maps = {"dynamic": functional.create_dynamic_map(), "udynamic": functional.create_dynamic_map(signed=False)}
+    maps = {
+        "dynamic": functional.create_dynamic_map(),
+        "udynamic": functional.create_dynamic_map(signed=False),
+    }
 
     def fill(self: Any) -> None:
         self.name2qmap.update(maps)

@@ -56,10 +56,12 @@ def plan_scoring(config: ScoreConfig) -> Plan:
 
 
 def scoring_stage(verifier: str, given: Shape | None, batch_tokens: int, key: str = "shape") -> Stage:
-    """Memory of scoring with a verifier folder; its base and adapter are read from what lies beside it.
+    """Memory of scoring with a verifier folder, whose base and adapter are read from what lies in it.
+
+    A published verifier, which is a whole model, is counted in 16 bits.
 
     Args:
-        verifier: ``embedded``, a verifier folder, or a training run.
+        verifier: ``embedded``, a verifier folder, a training run, or a published verifier.
         given: the YAML's shape of its base.
         batch_tokens: most padded tokens in one pass.
         key: the YAML's key.
@@ -69,7 +71,10 @@ def scoring_stage(verifier: str, given: Shape | None, batch_tokens: int, key: st
     try:
         folder = find(verifier)
     except ShepherdError:
-        return Stage("scoring", Unknown("the verifier is", f"{verifier} is not on this machine"))
+        shape = find_shape(verifier, given, key)
+        if shape is None:
+            return Stage("scoring", Unknown("the verifier is", f"{verifier} is not on this machine"))
+        return Stage("scoring", scoring_memory(Base(shape, "none", "bfloat16"), None, batch_tokens))
     described = read_json(folder / "verifier.json")
     lora = read_json(folder / "adapter" / "adapter_config.json")
     shape = find_shape(described["base"], given, key)

@@ -33,8 +33,8 @@ def check_hub() -> Iterator[Finding]:
 
 def reach(address: str) -> Finding:
     """Ask once, for a short time."""
-    request = urllib.request.Request(address, method="HEAD")
     try:
+        request = urllib.request.Request(address, method="HEAD")
         with urllib.request.urlopen(request, timeout=_TIMEOUT_S):
             return Finding("hub", "ok", f"{address} answers")
     except HTTPError as error:

@@ -1,13 +1,15 @@
 """The memory estimate of ``--dry-run`` against what is allocated when the code runs.
 
-    python benchmarks/memory.py            tracked: real shapes, the real step, no weights (any machine, minutes)
-    python benchmarks/memory.py --cuda     50 QLoRA steps on a card: peak, tokens/s, and the estimate beside them
+    python benchmarks/memory.py            tracked: real shapes, the real step, no weights (any machine,
+    minutes) python benchmarks/memory.py --cuda     50 QLoRA steps on a card: peak, tokens/s, and the
+    estimate beside them
 
-Tracked runs take the shipped trainer's own step (model code, adapter, 4-bit layers, 8-bit optimizer) under torch's
-`FakeTensorMode`, which makes every tensor but its numbers, and count the bytes of all tensors that are alive. The
-4-bit layers are bitsandbytes' own; their packed weights are plain tensors there, since a fake tensor cannot be one
-of its classes, and what their compiled kernels allocate inside is not seen. Sampling asks its tensors for numbers,
-so it runs for real, with random weights. Results go to benchmarks/results/memory.json.
+Tracked runs take the shipped trainer's own step (model code, adapter, 4-bit layers, 8-bit optimizer) under
+torch's `FakeTensorMode`, which makes every tensor but its numbers, and count the bytes of all tensors that
+are alive. The 4-bit layers are bitsandbytes' own; their packed weights are plain tensors there, since a fake
+tensor cannot be one of its classes, and what their compiled kernels allocate inside is not seen. Sampling
+asks its tensors for numbers, so it runs for real, with random weights. Results go to
+benchmarks/results/memory.json.
 """
 
 from __future__ import annotations
@@ -54,7 +56,7 @@ from verifier.training import Trainer
 
 RESULTS = Path(__file__).parent / "results" / "memory.json"
 ROWS = ("base=embedded:base", "shape=null", "data=embedded", "tensorboard=false", "early_stopping=null")
-"""Rows and tokens of the embedded world stand in for the data: lengths and tags are real, ids are below 640."""
+"""Rows and tokens of the embedded world stand in for the data: lengths and tags are real."""
 
 TRAININGS = (
     ("llama-3-8b", ()),
@@ -144,7 +146,7 @@ def real_sampling(name: str, dtype: str, batch: Batch) -> dict[str, Any]:
 
 
 def cuda_training(name: str) -> dict[str, Any]:
-    """The shipped config on the card: random weights of the real shape, the packaged rows, 50 optimizer steps."""
+    """50 steps of the shipped config on the card: random weights of the real shape, the packaged rows."""
     config, prepared = planned(name, ("limit=20000", f"max_steps={CUDA_STEPS}", "device=cuda"))
     with bases_from(SHAPES[name], fake=False):
         trainer = make_trainer(prepared)

@@ -22,7 +22,7 @@ from verifier.plan import no_shape, plan_training, scoring_stage
 from verifier.shape import find_shape
 
 QUESTION_TOKENS = 160
-"""Tokens of a question, where no data says it: GSM8K's longest have about 250 in most vocabularies, most 60."""
+"""Tokens of a question, where no data says it: most of GSM8K's have 60, the longest about 250."""
 
 CHARACTERS_A_TOKEN = 3
 """Of the text around the question. English has about 4; fewer make more tokens, so this errs upwards."""
@@ -67,7 +67,7 @@ def plan_demo(config: DemoConfig) -> Plan:
 
 
 def sampling_stages(config: SamplerConfig, n: int) -> tuple[Stage, ...]:
-    """Memory of one sampled batch; none where another process has the model, or an engine that takes its share."""
+    """Memory of one sampled batch; none for an engine that takes a share of the card, or is elsewhere."""
     if config.engine != "transformers":
         return ()
     shape = find_shape(config.model, config.shape)

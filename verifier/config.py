@@ -55,7 +55,8 @@ class TrainPrmConfig(Config):
         data: ``embedded`` (the packaged rows) or a file: Math-Shepherd, TRL stepwise or step rows.
         on_bad_row: a row whose labels do not fit its tags stops the run (``error``) or is counted (``skip``).
         control: ``shuffled_labels`` permutes all training labels: a verifier that must know nothing.
-        shape: sizes of the base, for a plan where the base is not on this machine; an error if they are not its.
+        shape: sizes of the base, for a plan where the base is not on this machine; an error if they are not
+            its.
         quantization: ``nf4`` is 4 bits with double quantization (arXiv 2305.14314), ``nf4-single`` without.
         dtype: of what is not quantized, and of the computing.
         batch_tokens: most padded tokens in one forward pass.

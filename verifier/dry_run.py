@@ -1,7 +1,7 @@
 """What ``--dry-run`` prints, for every command: the resolved config, how much work it is, and the memory.
 
-A dry run reads no weights, downloads nothing and writes nothing. What cannot be known without the model or the
-data is said to be unknown, with what is missing.
+A dry run reads no weights, downloads nothing and writes nothing. What cannot be known without the model or
+the data is said to be unknown, with what is missing.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ class Machine(NamedTuple):
 
 
 def find_machine(device: str) -> Machine | None:
-    """The card or the machine's own memory that ``auto``, ``cuda`` or ``cpu`` means; None for a card not here."""
+    """The card, or the machine itself, that ``auto``, ``cuda`` or ``cpu`` means; None for a card not here."""
     card = None if device == "cpu" else find_card()
     if card is not None or device == "cuda":
         return card

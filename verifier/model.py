@@ -47,9 +47,10 @@ def load_base(name: str, *, quantization: str, dtype: str, device: torch.device)
     """Load a causal language model, frozen, ready for an adapter.
 
     In 4 bits what is not quantized is as a training has it, for scoring as well: an adapter reloads exactly
-    only on the same base. In ``bfloat16`` it stays so; `prepare_model_for_kbit_training` would cast embedding,
-    head and norms to fp32, and a 4-bit layer computes in the dtype of what it is given, so that the whole model
-    would run in fp32 (bitsandbytes 0.50.2), in twice the memory. ``float16`` is cast: its range is too small.
+    only on the same base. In ``bfloat16`` it stays so; `prepare_model_for_kbit_training` would cast
+    embedding, head and norms to fp32, and a 4-bit layer computes in the dtype of what it is given, so that
+    the whole model would run in fp32 (bitsandbytes 0.50.2), in twice the memory. ``float16`` is cast: its
+    range is too small.
     """
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging as transformers_logging

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from verifier.prepare import Prepared
 
 TOKENS_A_TAG = 25
-"""Tokens a step, where no data says it: Math-Shepherd's steps have 30 and more in most vocabularies; fewer tokens
-make more tags, so this errs upwards."""
+"""Tokens a step, where no data says it: Math-Shepherd's steps have 30 and more in most vocabularies; fewer
+tokens make more tags, so this errs upwards."""
 
 _WORK = ("rows_to_train_on", "rows_held_out", "labelled_steps", "tokens", "padding", "batches", "steps")
 

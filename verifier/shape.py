@@ -1,8 +1,8 @@
 """The shape of a decoder-only transformer: enough to count its parameters and its memory, and no more.
 
-It comes from the model's ``config.json`` (a folder, a packaged model, the hub's cache on this machine) or from
-the YAML's ``shape`` key, so that a plan can be made with no network. Nothing is downloaded and no torch is
-imported here.
+It comes from the model's ``config.json`` (a folder, a packaged model, the hub's cache on this machine) or
+from the YAML's ``shape`` key, so that a plan can be made with no network. Nothing is downloaded and no torch
+is imported here.
 
 Left out on purpose: mixtures of experts, sliding windows and everything that is not a Llama in its weights.
 Their shape is unknown (None), which is said and never guessed.

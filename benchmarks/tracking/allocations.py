@@ -14,8 +14,8 @@ from torch.utils._pytree import tree_iter
 class Allocations(TorchDispatchMode):
     """Follows every storage that an operation returns, from then until nobody holds it.
 
-    Under `FakeTensorMode` tensors have sizes and no numbers. What asks for a number (a loss to be logged, a norm
-    to be checked) is given 1, so that the real training step runs there too.
+    Under `FakeTensorMode` tensors have sizes and no numbers. What asks for a number (a loss to be logged, a
+    norm to be checked) is given 1, so that the real training step runs there too.
     """
 
     def __init__(self) -> None:

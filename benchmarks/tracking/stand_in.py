@@ -36,7 +36,8 @@ def build(shape: Shape, *, quantization: str, dtype: str, device: torch.device, 
         quantization: as in the config.
         dtype: as in the config.
         device: where it goes.
-        fake: its tensors are made under `FakeTensorMode`, by the caller; then `materialise` it after the adapter.
+        fake: its tensors are made under `FakeTensorMode`, by the caller; then `materialise` it after the
+            adapter.
     """
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -72,7 +73,7 @@ def build(shape: Shape, *, quantization: str, dtype: str, device: torch.device, 
 
 @contextmanager
 def _skeleton() -> Iterator[None]:
-    """Make modules with no storage at all; outside of `FakeTensorMode`, where no subclass of a tensor can be."""
+    """Make modules with no storage; outside of `FakeTensorMode`, where no subclass of a tensor can be."""
     with unset_fake_temporarily(), torch.device("meta"):
         yield
 
@@ -145,7 +146,7 @@ def bases_from(shape: Shape, fake: bool) -> Iterator[None]:
     """Let `load_base` build a stand-in of this shape, whatever name it is asked for."""
     add_lora = models.add_lora
 
-    def load_base(name: str, *, quantization: str, dtype: str, device: torch.device) -> Any:
+    def load_base(_name: str, *, quantization: str, dtype: str, device: torch.device) -> Any:
         return build(shape, quantization=quantization, dtype=dtype, device=device, fake=fake)
 
     def add_fake_lora(model: Any, lora: Any, seed: int) -> Any:

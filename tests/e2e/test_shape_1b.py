@@ -1,7 +1,7 @@
 """Every command takes two steps on a model of TinyLlama's real shape, with the real vocabulary of Mistral v1.
 
-The weights are random, so nothing that comes out means anything; what a downloaded model would go through runs.
-About 2.3 GiB of disk, 6 GiB of memory.
+The weights are random, so nothing that comes out means anything; what a downloaded model would go through
+runs. About 2.3 GiB of disk, 6 GiB of memory.
 """
 
 from __future__ import annotations
@@ -27,15 +27,17 @@ SOLUTIONS = (
     ("Step 1: 2 + 3 = 6 apples.", "Step 2: 6 - 1 = 5 apples. The answer is: 5"),
 )
 
-# A command a line, in the order in which they use each other's runs: {tmp} is the test's folder, {base} the model.
+# A command a line, in the order in which they use each other's runs: {tmp} is the test's folder, {base} the
+# model.
 COMMANDS = (
-    "train-prm --config tinyllama-1.1b --data {tmp}/rows.jsonl --set base={base} --set max_steps=2 --set "
-    "batch_tokens=160 --set accumulation=1 --set eval_fraction=0.25 --set early_stopping=null --set "
-    "tensorboard=false --set threads=1 --out {tmp}/prm",
-    "score {tmp}/pool.jsonl --verifier {tmp}/prm --set batch_tokens=256 --set threads=1 --out {tmp}/scores",
-    "generate --config {tmp}/sampling.yaml --n 2 --out {tmp}/pool",
-    "rerank --pool {tmp}/pool/pool.jsonl --verifier {tmp}/prm --set batch_tokens=512 --set evaluation.bootstrap="
-    "100 --set threads=1 --out {tmp}/rerank",
+    """train-prm --config tinyllama-1.1b --data {tmp}/rows.jsonl --set base={base} --set max_steps=2
+    --set batch_tokens=160 --set accumulation=1 --set eval_fraction=0.25 --set early_stopping=null
+    --set tensorboard=false --set threads=1 --out {tmp}/prm""",
+    """score {tmp}/pool.jsonl --verifier {tmp}/prm --set batch_tokens=256 --set threads=1
+    --out {tmp}/scores""",
+    """generate --config {tmp}/sampling.yaml --n 2 --out {tmp}/pool""",
+    """rerank --pool {tmp}/pool/pool.jsonl --verifier {tmp}/prm --set batch_tokens=512
+    --set evaluation.bootstrap=100 --set threads=1 --out {tmp}/rerank""",
 )
 
 

@@ -1,9 +1,9 @@
 """Do gradients survive an evaluation? bitsandbytes' packed CPU kernel loses them, and says nothing.
 
 On CPUs with AVX512-BF16 a 4-bit layer repacks its weights in eval mode and later passes go round autograd
-(bitsandbytes 0.50.2). `verifier.model.keep_autograd_on_cpu` switches that off. Here the gradient of a small adapter
-is taken before and after an evaluation, with the switch and without: two layers with a residual stream, so that
-a lost path turns the gradient and does not only make it None.
+(bitsandbytes 0.50.2). `verifier.model.keep_autograd_on_cpu` switches that off. Here the gradient of a small
+adapter is taken before and after an evaluation, with the switch and without: two layers with a residual
+stream, so that a lost path turns the gradient and does not only make it None.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def check_four_bit() -> Finding:
         logging.ERROR
     )  # an optional kernel of the hub
     try:
-        import bitsandbytes  # noqa: F401  # its import finds the compiled library
+        import bitsandbytes  # noqa: F401  # finds the compiled library
     except (ImportError, OSError, RuntimeError) as error:
         fix = "pip install --force-reinstall bitsandbytes, or --set quantization=none"
         return Finding("4-bit layers", "fail", f"bitsandbytes cannot be loaded: {error}", fix)

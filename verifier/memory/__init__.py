@@ -5,8 +5,8 @@
     training.py   the peak of a training step
     inference.py  scoring and sampling
 
-Each part says how it is counted. `benchmarks/memory.py` holds the sums against what is allocated when the real
-training step, scorer and sampler run, on the shapes of real models.
+Each part says how it is counted. `benchmarks/memory.py` holds the sums against what is allocated when the
+real training step, scorer and sampler run, on the shapes of real models.
 """
 
 from verifier.memory.inference import Batch, sampling_memory, scoring_memory

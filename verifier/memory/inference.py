@@ -1,8 +1,8 @@
 """The peak of scoring and of sampling, by part.
 
 Without a backward pass a layer holds only what it works on. Per token, in bytes, with the names of
-`verifier.memory.training`: the residual stream and the normed input, and in the feed-forward layer the activated
-gate, up and what an adapter adds to it in fp32.
+`verifier.memory.training`: the residual stream and the normed input, and in the feed-forward layer the
+activated gate, up and what an adapter adds to it in fp32.
 """
 
 from __future__ import annotations

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 GIB = 1 << 30
 
 CONTEXT_BYTES = GIB // 2
-"""What CUDA takes for itself before the first tensor: context, kernels, cuBLAS workspaces. An allowance: 300 to
-600 MiB by card and driver; no allocator counts it."""
+"""What CUDA takes for itself before the first tensor: context, kernels, cuBLAS workspaces. An
+allowance: 300 to 600 MiB by card and driver; no allocator counts it."""
 
 CARDS_GIB = (8, 12, 16, 24, 32, 40, 48, 80, 96, 141)
 """Memory of common cards."""

@@ -1,11 +1,11 @@
 """The peak of a training step, by part.
 
-A step of `verifier.training.Trainer` is, for each of its forward passes: body, hidden states at the tags, head,
-loss, backward. The worst moment is in the backward pass of the last layer, when the inputs of all layers are
-still kept. What a layer holds there is counted tensor by tensor from the code that runs (transformers' Llama,
-peft's `Linear4bit` without autocast, bitsandbytes' `MatMul4Bit`), in bytes a token; h is the width of the hidden
-states, q of the queries, i of the feed-forward layer, a the bytes of a number in the hidden states (2 in
-bfloat16, 4 in float32). Adapters are fp32 whatever the base is.
+A step of `verifier.training.Trainer` is, for each of its forward passes: body, hidden states at the tags,
+head, loss, backward. The worst moment is in the backward pass of the last layer, when the inputs of all
+layers are still kept. What a layer holds there is counted tensor by tensor from the code that runs
+(transformers' Llama, peft's `Linear4bit` without autocast, bitsandbytes' `MatMul4Bit`), in bytes a token; h
+is the width of the hidden states, q of the queries, i of the feed-forward layer, a the bytes of a number in
+the hidden states (2 in bfloat16, 4 in float32). Adapters are fp32 whatever the base is.
 
 Kept for the backward pass:
 
@@ -14,13 +14,14 @@ Kept for the backward pass:
     attention        queries, and keys and values as wide as they (kernels for the CPU repeat them), and the
                      result: 4·a·q; its log-sum-exps, 4 a head
     feed-forward     gate, its activation, up: 3·a·i
-    adapters         their inputs in fp32. bfloat16: a copy for each adapted layer, 4 times its width; float32:
-                     the tensor itself, once for all that read it
+    adapters         their inputs in fp32. bfloat16: a copy for each adapted layer, 4 times its width;
+                     float32: the tensor itself, once for all that read it
                      between the two thin matrices: 4·rank
 
-On top, for a moment: bfloat16: three gradients as wide as the residual stream in fp32, 12h, and the larger of the
-feed-forward gradient in fp32, 4i, and the unpacked 4-bit matrix; float32: 4h, 4i and the unpacked matrix.
-Weights that are not in 4 bits need no unpacking; peft then adds the adapter's result in fp32 (8i in bfloat16).
+On top, for a moment: bfloat16: three gradients as wide as the residual stream in fp32, 12h, and the larger
+of the feed-forward gradient in fp32, 4i, and the unpacked 4-bit matrix; float32: 4h, 4i and the unpacked
+matrix. Weights that are not in 4 bits need no unpacking; peft then adds the adapter's result in fp32 (8i in
+bfloat16).
 """
 
 from __future__ import annotations
@@ -94,8 +95,9 @@ def training_memory(base: Base, adapter: Adapter, step: Step) -> Estimate:
 def optimizer_part(adapter: Adapter, optimizer: str) -> Part:
     """State of the optimizer.
 
-    Two numbers a parameter for AdamW: of 4 bytes, or of one byte with a 4-byte scale each 256 (arXiv 2110.02861);
-    one of 4 bytes for Muon. A paged state may move to the machine's memory when the card is full.
+    Two numbers a parameter for AdamW: of 4 bytes, or of one byte with a 4-byte scale each 256 (arXiv
+    2110.02861); one of 4 bytes for Muon. A paged state may move to the machine's memory when the card is
+    full.
     """
     if optimizer in ("adamw_8bit", "paged_adamw_8bit"):
         bytes_ = sum(8 * n if n < _SMALL_TENSOR else 2 * n + 8 * -(-n // 256) for n in adapter.tensors)

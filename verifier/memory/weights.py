@@ -13,8 +13,8 @@ from verifier.shape import Linear, Shape, linears, parameters
 _DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 _BLOCK, _SECOND_BLOCK = 64, 256
-"""bitsandbytes: one scale for 64 weights; with double quantization those scales are 8-bit numbers in blocks of
-256, with one fp32 scale each (arXiv 2305.14314, section 3)."""
+"""bitsandbytes: one scale for 64 weights; with double quantization those scales are 8-bit numbers in
+blocks of 256, with one fp32 scale each (arXiv 2305.14314, section 3)."""
 
 
 class Base(NamedTuple):
@@ -138,7 +138,7 @@ def adapted_linears(shape: Shape, targets: str | Sequence[str]) -> tuple[Linear,
         found = [each for each in linears(shape) if any(_ends_in(each.name, last) for last in targets)]
     if not found:
         raise ShepherdError(
-            f"lora.targets: {targets} is no linear layer of this shape; --set lora.targets=all-linear adapts all"
+            f"lora.targets: {targets} is no linear layer here; --set lora.targets=all-linear adapts all"
         )
     return tuple(found)
 

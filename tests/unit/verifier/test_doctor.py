@@ -13,8 +13,8 @@ import pytest
 from click.testing import CliRunner
 
 from shepherd.cli import cli
-from verifier.doctor import hub, machine, versions
 from verifier.doctor import cli as command
+from verifier.doctor import hub, machine, versions
 from verifier.doctor.finding import Finding
 from verifier.machine import Machine
 
@@ -49,7 +49,8 @@ def test_versions_outside_their_bounds_fail(monkeypatch: pytest.MonkeyPatch) -> 
     assert found["no-such-package"].state == "fail"
     assert "click" not in found
     assert "packages" not in found
-    assert (found["extra vllm"].state, found["extra vllm"].fix) == ("note", "pip install 'shepherd-prm[vllm]'")
+    assert found["extra vllm"].state == "note"
+    assert found["extra vllm"].fix == "pip install 'shepherd-prm[vllm]'"
     assert found["extra server"].state == "fail"
 
 

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -53,7 +51,8 @@ def _part(estimate: Estimate, name: str) -> Part:
 
 
 def test_four_bits_and_their_scales() -> None:
-    # 128 x 128 numbers: half a byte each; 256 scales of a byte, in one block with one fp32 scale; one fp32 mean.
+    # 128 x 128 numbers: half a byte each; 256 scales of a byte, in one block with one fp32 scale; one fp32
+    # mean.
     assert packed_bytes(128 * 128, "nf4") == 8192 + 256 + 4 + 4
     assert packed_bytes(128 * 128, "nf4-single") == 8192 + 256 * 4
 
@@ -85,7 +84,7 @@ def test_an_adapter_is_counted_as_peft_makes_it(tiny_base: Path) -> None:
         model = add_lora(base, LoraConfig(rank=4, targets=targets), seed=0)
         made = sum(each.numel() for each in trainable_parameters(model))
         assert Adapter(4, adapted_linears(shape, targets)).parameters == made, targets
-    with pytest.raises(ShepherdError, match="lora.targets"):
+    with pytest.raises(ShepherdError, match=r"lora\.targets"):
         adapted_linears(shape, ("no_proj",))
 
 
@@ -127,7 +126,7 @@ def test_llama_3_8b_fits_24_gib_and_its_parts_are_the_total() -> None:
 
 
 @given(st.integers(1, 64), st.integers(64, 4096), st.sampled_from(["nf4", "none"]), st.booleans())
-def test_more_work_is_never_less_memory(tags: int, tokens: int, quantization: str, checkpointing: bool) -> None:
+def test_more_work_is_never_less(tags: int, tokens: int, quantization: str, checkpointing: bool) -> None:
     base = Base(SHAPE, quantization, "bfloat16")
 
     def total(**changes: Any) -> int:
@@ -153,7 +152,7 @@ def test_logits_are_the_worst_moment_where_layers_are_small() -> None:
 
 
 @pytest.fixture(scope="module")
-def tracking() -> Iterator[SimpleNamespace]:
+def tracking() -> SimpleNamespace:
     """The counters of benchmarks/, which are no package."""
     folder = str(Path(__file__).parents[3] / "benchmarks")
     sys.path.insert(0, folder)
@@ -161,7 +160,7 @@ def tracking() -> Iterator[SimpleNamespace]:
         from tracking import allocations, stand_in  # type: ignore[import-not-found]
     finally:
         sys.path.remove(folder)
-    yield SimpleNamespace(
+    return SimpleNamespace(
         Allocations=allocations.Allocations,
         build=stand_in.build,
         bases_from=stand_in.bases_from,
@@ -203,15 +202,17 @@ def test_the_estimate_is_within_a_tenth_of_the_real_step(tracking: Any, changes:
     )
     prepared = prepare(config)
     run = SimpleNamespace(path=Path(tempfile.mkdtemp()), log=lambda _: None, metric=lambda **_: None)
-    with tracking.fake_tensors(), tracking.Allocations() as allocations, tracking.bases_from(SHAPE, fake=True):
+    counted, bases = tracking.Allocations(), tracking.bases_from(SHAPE, fake=True)
+    with tracking.fake_tensors(), counted, bases:
         trainer = Trainer(prepared, run)
         trainer.model.train()
-        allocations.restart()
+        counted.restart()
         for step in range(2):
             trainer._step(step)
     adapter = Adapter(config.lora.rank, adapted_linears(SHAPE, config.lora.targets))
-    estimate = training_memory(Base(SHAPE, config.quantization, config.dtype), adapter, largest(config, prepared))
-    assert estimate.total == pytest.approx(allocations.peak, rel=0.1)
+    base = Base(SHAPE, config.quantization, config.dtype)
+    estimate = training_memory(base, adapter, largest(config, prepared))
+    assert estimate.total == pytest.approx(counted.peak, rel=0.1)
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ import click
 from generation.config import POOL_FORMATS, DemoConfig, GenerateConfig, RerankConfig, SamplerConfig
 from shepherd import console
 from shepherd.assets import asset, resolve_model
-from shepherd.config import dump_yaml, load_config
+from shepherd.config import load_config
 from shepherd.console import RunOptions, run_options, store_option
 from shepherd.errors import ShepherdError
 from shepherd.problems import files_of
@@ -180,10 +180,14 @@ def _read_options(
     config = load_config(model, command, options.config, overrides)
     if not options.dry_run:
         return _Asked(config, None)
-    if options.as_json:
-        console.print_json(config.model_dump(mode="json"))
+    from generation.plan import plan_demo, plan_rerank, plan_sampling
+    from verifier.dry_run import show_dry_run
+
+    if isinstance(config, GenerateConfig):
+        plan = plan_sampling(config)
     else:
-        click.echo(dump_yaml(config), nl=False)
+        plan = plan_rerank(config) if isinstance(config, RerankConfig) else plan_demo(config)
+    show_dry_run(command, config, plan, options.as_json)
     return None
 
 

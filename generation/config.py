@@ -11,6 +11,7 @@ from shepherd.answers import GRADER_TIMEOUT_S, AnswerStyle, Grader
 from shepherd.config import Config
 from shepherd.serving import ServerConfig, VllmConfig
 from verifier.config import FormatName, PublishedConfig
+from verifier.shape import Shape
 
 PoolFormat = Literal["shepherd", "subq", "zeroeval", "openai-samples"]
 POOL_FORMATS: tuple[PoolFormat, ...] = get_args(PoolFormat)
@@ -101,6 +102,7 @@ class SamplerConfig(Config):
         model: ``embedded:weak``, ``embedded:strong``, a folder or a hub name.
         adapter: LoRA adapter of the model: a folder of peft, or a run of `shepherd sft`; null for the model
             alone.
+        shape: sizes of the model, for a plan where it is not on this machine; an error if they are not its.
         engine: the sampler.
         vllm: how the engine ``vllm`` runs the model.
         server: where the engine ``server`` finds it.
@@ -117,6 +119,7 @@ class SamplerConfig(Config):
     engine: Literal["transformers", "vllm", "server"] = "transformers"
     vllm: VllmConfig = VllmConfig()
     server: ServerConfig = ServerConfig()
+    shape: Shape | None = None
     device: Literal["auto", "cpu", "cuda"] = "auto"
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     prompt: PromptConfig = PromptConfig()
@@ -180,6 +183,7 @@ class RerankConfig(SamplerConfig):
         verifier: ``embedded``, a verifier folder or a training run; null for majority and pass@n alone.
         format: input format of a published verifier; ``auto`` recognises it by name or by config.json.
         published: how a published verifier is loaded.
+        verifier_shape: sizes of the verifier's base, for a plan where it is not on this machine.
         scores: a scores file in the verifier's place; no verifier is loaded.
         controls: further verifiers by the name of their row, which is best-of-n by what they are
             made for: min, or last for an outcome head.
@@ -193,6 +197,7 @@ class RerankConfig(SamplerConfig):
     verifier: str | None = Field("embedded", min_length=1)
     format: FormatName = "auto"
     published: PublishedConfig = PublishedConfig()
+    verifier_shape: Shape | None = None
     scores: str | None = None
     controls: dict[str, str] = Field(default_factory=dict)
     answers: AnswersConfig = AnswersConfig()

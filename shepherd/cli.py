@@ -28,6 +28,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "problems": ("generation.embedded.cli:problems", "Write problems of the embedded world to a file."),
     "data": ("verifier.data.cli:data", "Check training data: rows, lengths, contamination."),
     "store": ("shepherd.store_cli:store", "What was computed once: list, export, import, prune, verify."),
+    "doctor": ("verifier.doctor.cli:doctor", "Check this machine, with a fix for each failing line."),
     "runs": ("shepherd.runs_cli:runs", "List the runs: state, age, size."),
 }
 

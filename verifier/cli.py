@@ -49,13 +49,18 @@ def train_prm(options: RunOptions, data: str | None) -> None:
     else:
         overrides = [*options.overrides, *_override("data", data), *_override("seed", options.seed)]
         config = load_config(TrainPrmConfig, "train_prm", options.config, overrides)
+    if options.dry_run:
+        from verifier.dry_run import show_dry_run
+        from verifier.plan import plan_training
+
+        show_dry_run("train-prm", config, plan_training(config), options.as_json)
+        return
 
     from verifier.prepare import prepare  # torch takes seconds to import
+    from verifier.shape import find_shape
 
+    find_shape(config.base, config.shape)
     prepared = prepare(config)
-    if options.dry_run:
-        show.show_plan(config, prepared, options.as_json)
-        return
     if options.resume is None:
         run = Run.create("train-prm", config, options.out, {"training": config.seed}, _inputs(config))
     _train(run, config, prepared)
@@ -100,7 +105,10 @@ def score(
     overrides += ["store=false"] if no_store else []
     config = load_config(ScoreConfig, "score", options.config, overrides)
     if options.dry_run:
-        _print_config(config, options.as_json)
+        from verifier.dry_run import show_dry_run
+        from verifier.plan import plan_scoring
+
+        show_dry_run("score", config, plan_scoring(config), options.as_json)
         return
     if question is not None or solution is not None:
         if question is None or pool is not None:
@@ -183,16 +191,6 @@ def _loading(config: ScoreConfig) -> dict[str, Any]:
         "published": config.published,
         "trust_remote_code": config.trust_remote_code,
     }
-
-
-def _print_config(config: ScoreConfig, as_json: bool) -> None:
-    from shepherd.config import dump_yaml
-    from shepherd.console import print_json
-
-    if as_json:
-        print_json({"config": config.model_dump(mode="json")})
-    else:
-        click.echo(dump_yaml(config))
 
 
 def _inputs(config: TrainPrmConfig) -> list[Path]:

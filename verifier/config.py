@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from shepherd.config import Config
 from shepherd.steps import TAG
+from verifier.shape import Shape
 
 StoppingMetric = Literal[
     "loss",
@@ -22,6 +23,8 @@ StoppingMetric = Literal[
 HeadKind = Literal["lm", "classifier", "outcome"]
 HEADS: tuple[HeadKind, ...] = get_args(HeadKind)
 OutcomeLabel = Literal["last", "all"]
+
+Quantization = Literal["nf4", "nf4-single", "none"]
 
 
 class TemplateConfig(Config):
@@ -111,6 +114,10 @@ class TrainPrmConfig(Config):
             at the same tags; ``outcome`` trains one value at the last tag.
         head_learning_rate: of a head's own weights; null for `learning_rate`.
         control: ``shuffled_labels`` permutes all training labels: a verifier that must know nothing.
+        shape: sizes of the base, for a plan where the base is not on this machine; an error if they are not
+            its.
+        quantization: ``nf4`` is 4 bits with double quantization (arXiv 2305.14314), ``nf4-single`` without.
+        dtype: of what is not quantized, and of the computing.
         batch_tokens: most padded tokens in one forward pass.
         batch_solutions: cut batches by this many solutions as well; null for tokens alone.
         accumulation: forward passes an optimizer step.
@@ -121,6 +128,7 @@ class TrainPrmConfig(Config):
     """
 
     base: str = "embedded:base"
+    shape: Shape | None = None
     data: str = "embedded"
     heldout: str | None = None
     on_bad_row: Literal["error", "skip"] | None = None
@@ -133,7 +141,7 @@ class TrainPrmConfig(Config):
     control: Literal["none", "shuffled_labels"] = "none"
     template: TemplateConfig = TemplateConfig()
 
-    quantization: Literal["nf4", "none"] = "nf4"
+    quantization: Quantization = "nf4"
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     trust_remote_code: bool = False
@@ -221,6 +229,7 @@ class ScoreConfig(Config):
         format: input format of a published verifier; ``auto`` recognises it by name or by config.json.
         trust_remote_code: run code that comes with a model. Never needed for the formats known here.
         pool: ``embedded`` (the packaged pool) or a file.
+        shape: sizes of the verifier's base, for a plan where the base is not on this machine.
         limit: the first so many problems; null for all.
         batch_tokens: most padded tokens in one forward pass.
         chunk: problems scored together; part of the plan, so that a resumed run gives the same bytes.
@@ -231,6 +240,7 @@ class ScoreConfig(Config):
     format: FormatName = "auto"
     published: PublishedConfig = PublishedConfig()
     trust_remote_code: bool = False
+    shape: Shape | None = None
     pool: str = "embedded"
     limit: int | None = Field(None, ge=1)
     batch_tokens: int = Field(16384, ge=1)

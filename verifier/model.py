@@ -66,8 +66,11 @@ def load_base(
 ) -> Any:
     """Load a causal language model, frozen, ready for an adapter.
 
-    With ``nf4`` it goes through `prepare_model_for_kbit_training` for scoring as well as for training: that
-    step casts what is not quantized to fp32, and an adapter reloads exactly only on the same base.
+    In 4 bits what is not quantized is as a training has it, for scoring as well: an adapter reloads exactly
+    only on the same base. In ``bfloat16`` it stays so; `prepare_model_for_kbit_training` would cast
+    embedding, head and norms to fp32, and a 4-bit layer computes in the dtype of what it is given, so that
+    the whole model would run in fp32 (bitsandbytes 0.50.2), in twice the memory. ``float16`` is cast: its
+    range is too small.
     """
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging as transformers_logging
@@ -80,17 +83,18 @@ def load_base(
         "device_map": {"": str(device)},
         "trust_remote_code": trust_remote_code,
     }
-    if quantization == "nf4":
-        options["quantization_config"] = nf4(DTYPES[dtype])
+    if quantization != "none":
+        options["quantization_config"] = nf4(DTYPES[dtype], double=quantization == "nf4")
     try:
         model = AutoModelForCausalLM.from_pretrained(resolve_model(name), **options)
     except (OSError, ValueError) as error:
         raise ShepherdError(f"{name}: no model can be loaded ({first_line(error)})") from error
-    if quantization == "nf4":
-        from peft import prepare_model_for_kbit_training
-
+    if quantization != "none":
         keep_autograd_on_cpu(model)
-        model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
+        if dtype == "float16":
+            from peft import prepare_model_for_kbit_training
+
+            model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
     for parameter in model.parameters():
         parameter.requires_grad = False
     model.config.use_cache = False
@@ -158,27 +162,6 @@ def adapted_share(model: Any) -> str:
     adapted = [module for module in model.modules() if hasattr(module, "lora_A")]
     trained = sum(parameter.numel() for parameter in trainable_parameters(model))
     return f"adapter on {len(adapted)} of {len(linear)} linear layers, {trained:,} parameters"
-
-
-def count_parameters(
-    name: str, lora: LoraConfig, *, steps: int = 0, head: HeadKind = "lm", trust_remote_code: bool = False
-) -> tuple[int, int]:
-    """Trainable and all parameters of base, adapter and head; no weights are read and none are made."""
-    from transformers import AutoConfig, AutoModelForCausalLM
-
-    try:
-        config = AutoConfig.from_pretrained(resolve_model(name), trust_remote_code=trust_remote_code)
-    except (OSError, ValueError) as error:
-        raise ShepherdError(f"{name}: no model can be loaded ({first_line(error)})") from error
-    with torch.device("meta"):
-        base = AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
-        for parameter in base.parameters():
-            parameter.requires_grad = False
-        model = add_lora(base, lora, seed=0, steps=steps)
-        own = None if head == "lm" else make_head(head, config.get_text_config().hidden_size, 0.0)
-    added = 0 if own is None else sum(p.numel() for p in own.parameters())
-    trained = sum(p.numel() for p in trainable_parameters(model))
-    return trained + added, sum(p.numel() for p in model.parameters()) + added
 
 
 def enable_gradient_checkpointing(model: Any) -> None:
@@ -270,14 +253,14 @@ def base_fingerprint(model: Any, contract: TagContract) -> str:
     return hashlib.sha256(shape + rows.view(torch.int16).numpy().tobytes()).hexdigest()
 
 
-def nf4(dtype: torch.dtype, skip: Sequence[str] | None = None) -> Any:
-    """NF4 with double quantization; modules named in `skip` stay as they are (None: the output head)."""
+def nf4(dtype: torch.dtype, skip: Sequence[str] | None = None, *, double: bool = True) -> Any:
+    """NF4, with double quantization unless told otherwise; modules named in `skip` stay as they are (None: the output head)."""
     from transformers import BitsAndBytesConfig
 
     return BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
-        bnb_4bit_use_double_quant=True,
+        bnb_4bit_use_double_quant=double,
         bnb_4bit_compute_dtype=dtype,
         llm_int8_skip_modules=None if skip is None else list(skip),
     )

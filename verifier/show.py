@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from shepherd.config import dump_yaml
 from shepherd.console import clean, print_json, stdout, table
 from shepherd.files import read_json
-
-if TYPE_CHECKING:
-    from verifier.config import TrainPrmConfig
-    from verifier.prepare import Prepared
 
 RESULT = "results.json"
 
@@ -45,32 +40,6 @@ def _colour(value: float) -> str:
     if value < 0.35:
         return "bold red"
     return "yellow" if value < 0.65 else "green"
-
-
-def show_plan(config: TrainPrmConfig, prepared: Prepared, as_json: bool) -> None:
-    """What a dry run says: the resolved config, and how much work it is."""
-    from verifier.model import count_parameters
-
-    trainable, total = count_parameters(
-        config.base,
-        config.lora,
-        steps=prepared.steps,
-        head=config.head,
-        trust_remote_code=config.trust_remote_code,
-    )
-    found = {"trainable_parameters": trainable, "parameters": total, **prepared.counts()}
-    if as_json:
-        print_json({"config": config.model_dump(mode="json"), **found})
-        return
-    click.echo(dump_yaml(config))
-    rows = [
-        ("trainable parameters", f"{trainable:,} of {total:,}"),
-        ("rows", f"{found['train']['rows']:,} to train on, {found['heldout']['rows']:,} held out"),
-        ("labelled steps", f"{found['train']['labelled_steps']:,}"),
-        ("tokens", f"{found['tokens']:,} ({found['padding']:.1%} padding on top)"),
-        ("steps", f"{found['steps']:,} of {found['batches']:,} batches"),
-    ]
-    table("train-prm, a dry run", ("", "value"), rows)
 
 
 def show_training(run: Path, as_json: bool) -> None:

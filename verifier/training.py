@@ -32,8 +32,8 @@ from verifier.card import write_card
 from verifier.config import TrainPrmConfig
 from verifier.heads import Outcome, TrainedHead
 from verifier.loss import Loss, PairLoss, StepLoss
-from verifier.memory import peak_memory_bytes
 from verifier.optim import learning_rate_at, make_optimizers, set_learning_rate
+from verifier.peak import peak_memory_bytes
 from verifier.prepare import Prepared, prepare
 from verifier.tensorboard import TensorBoard
 

@@ -8,7 +8,7 @@ import click
 from pydantic import Field
 
 from shepherd import console
-from shepherd.config import Config, dump_yaml, load_config
+from shepherd.config import Config, load_config
 from shepherd.console import RunOptions, run_options
 
 PROBLEMS = "problems.jsonl"
@@ -35,7 +35,9 @@ def problems(options: RunOptions) -> None:
         seeded = () if options.seed is None else (f"seed={options.seed}",)
         config = load_config(ProblemsConfig, "problems", options.config, (*options.overrides, *seeded))
         if options.dry_run:
-            click.echo(dump_yaml(config), nl=False)
+            from verifier.dry_run import Plan, show_dry_run
+
+            show_dry_run("problems", config, Plan({"problems": config.count}), options.as_json)
             return
         run = Run.create("problems", config, options.out, {"seed": config.seed})
     else:

@@ -9,9 +9,7 @@ from collections.abc import Sequence
 from verifier.export.description import CLASSES, Exported
 from verifier.export.vllm import arguments, serve_command
 
-_OF_STEPS = (
-    "at every step's tag, the probability that the step is right (Math-Shepherd, arXiv 2312.08935)"
-)
+_OF_STEPS = "at every step's tag, the probability that the step is right (Math-Shepherd, arXiv 2312.08935)"
 _GIVES = {
     "lm": _OF_STEPS,
     "classifier": _OF_STEPS,

@@ -76,7 +76,9 @@ def read_description(folder: Path) -> Exported:
     except (KeyError, TypeError) as error:
         raise ShepherdError(f"{path}: fields do not fit ({error}); export again with this version") from error
     if described.head not in HEADS:
-        raise ShepherdError(f"{path}: head is {described.head!r}, expected {' or '.join(HEADS)}; export again")
+        raise ShepherdError(
+            f"{path}: head is {described.head!r}, expected {' or '.join(HEADS)}; export again"
+        )
     if sorted(described.classes) != sorted(CLASSES) or described.dtype not in _DTYPES:
         raise ShepherdError(
             f"{path}: classes {list(described.classes)} and dtype {described.dtype!r}, expected "

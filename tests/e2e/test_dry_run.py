@@ -1,0 +1,128 @@
+"""Every shipped config dry-runs with no hub and no data; what it says of memory is in its header."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from shepherd.cli import cli
+from shepherd.config import configs_folder, list_configs
+from verifier.dry_run import size
+from verifier.memory import GIB
+from verifier.memory.parts import CONTEXT_BYTES
+
+SHIPPED = [
+    (folder.name, name)
+    for folder in sorted(configs_folder().iterdir())
+    if folder.is_dir()
+    for name in list_configs(folder.name)
+]
+REAL = [each for each in SHIPPED if each[0] in {"train_prm", "rerank"} and each[1] != "embedded"]
+
+
+@pytest.fixture(autouse=True)
+def _no_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def refuse(*_: Any) -> None:
+        raise AssertionError("a dry run asked the network")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.chdir(tmp_path)
+
+
+def _dry_run(family: str, name: str, *more: str) -> Result:
+    limit = ["--set", "limit=200"] if (family, name) == ("train_prm", "embedded") else []
+    command = family.replace("_", "-")
+    return CliRunner().invoke(cli, [command, "--config", name, "--dry-run", *limit, *more])
+
+
+@pytest.mark.parametrize(("family", "name"), SHIPPED)
+def test_every_shipped_config_dry_runs(family: str, name: str, tmp_path: Path) -> None:
+    done = _dry_run(family, name)
+    assert done.exit_code == 0, done.output
+    assert "a dry run" in done.stdout
+    as_json = _dry_run(family, name, "--json")
+    found = json.loads(as_json.stdout)
+    assert found["config"]
+    assert not any(tmp_path.iterdir()), "a dry run wrote something"
+
+
+@pytest.mark.parametrize(("family", "name"), REAL)
+def test_the_header_says_what_the_estimate_says(family: str, name: str) -> None:
+    found = json.loads(_dry_run(family, name, "--json").stdout)
+    totals = {stage: memory["total_bytes"] for stage, memory in found["memory"].items()}
+    header = (configs_folder() / family / f"{name}.yaml").read_text("utf-8").partition("\n\n")[0]
+    said = re.findall(r"([\d.]+) GiB(?= of GPU memory| to score)", header)
+    assert said == [size(total + CONTEXT_BYTES).removesuffix(" GiB") for total in totals.values()]
+    assert all(total + CONTEXT_BYTES < 24 * GIB for total in totals.values())
+
+
+@pytest.mark.parametrize(("family", "name"), REAL)
+def test_the_header_has_a_command_and_two_overrides(family: str, name: str) -> None:
+    header = (configs_folder() / family / f"{name}.yaml").read_text("utf-8").partition("\n\n")[0]
+    command = f"#   shepherd {family.replace('_', '-')} --config {name}"
+    assert f"{command}\n" in header
+    assert header.count(f"{command} --") >= 2
+
+
+def test_llama_3_8b_is_shown_to_fit_24_gib() -> None:
+    said = _dry_run("train_prm", "llama-3-8b").stdout
+    assert "\nfits 24 GiB (16 GiB will do)" in said
+    assert re.search(r"trainable parameters\W+167,772,160", said)
+    assert re.search(r"steps\W+unknown until the data is", said)
+    assert "\nmath-shepherd is not on this machine\n" in said
+    for part in ("4-bit base", "adapter", "optimizer", "layer inputs", "logits at tags"):
+        assert part in said
+    found = json.loads(_dry_run("train_prm", "llama-3-8b", "--json").stdout)
+    assert found["steps"] is None
+    assert found["unknown"]["steps"] == "math-shepherd is not on this machine"
+    whole = _dry_run("train_prm", "llama-3-8b", "--set", "quantization=none", "--set", "dtype=float32").stdout
+    assert "\ndoes not fit 24 GiB" in whole
+
+
+def test_a_model_of_unknown_shape_is_unknown() -> None:
+    done = _dry_run("train_prm", "llama-3-8b", "--set", "shape=null", "--set", "base=nobody/nothing")
+    assert done.exit_code == 0, done.output
+    assert re.search(r"trainable parameters\W+unknown until the model is", done.stdout)
+    found = _dry_run("train_prm", "llama-3-8b", "--set", "shape=null", "--json")
+    assert json.loads(found.stdout)["memory"] == {"training": None}
+
+
+def test_another_models_shape_is_one_line() -> None:
+    done = _dry_run("train_prm", "llama-3-8b", "--set", "base=embedded:base")
+    assert done.exit_code == 1
+    assert done.stderr.startswith("error: shape: layers 32, not 6")
+    done = CliRunner().invoke(cli, ["train-prm", "--config", "llama-3-8b", "--set", "base=embedded:base"])
+    assert done.exit_code == 1
+    assert "--set shape=null" in done.stderr
+
+
+def test_a_plan_without_data_imports_no_torch() -> None:
+    code = (
+        "import sys\n"
+        "from shepherd.cli import cli\n"
+        "cli(['train-prm', '--config', 'llama-3-8b', '--dry-run'], standalone_mode=False)\n"
+        "cli(['generate', '--dry-run'], standalone_mode=False)\n"
+        "sys.exit('torch' in sys.modules or 'transformers' in sys.modules)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False, capture_output=True).returncode == 0
+
+
+def test_reranking_plans_what_it_will_do() -> None:
+    given = CliRunner().invoke(cli, ["rerank", "--pool", "embedded", "--dry-run", "--json"])
+    assert set(json.loads(given.stdout)["memory"]) == {"scoring"}
+    both = CliRunner().invoke(cli, ["rerank", "--n", "4", "--dry-run", "--json"])
+    found = json.loads(both.stdout)
+    assert set(found["memory"]) == {"sampling", "scoring"}
+    assert found["candidates"] == 4 * 500
+    neither = ["rerank", "--pool", "embedded", "--no-verifier", "--dry-run", "--json"]
+    assert json.loads(CliRunner().invoke(cli, neither).stdout)["memory"] == {}
+    absent = CliRunner().invoke(cli, ["rerank", "--verifier", "not/there", "--dry-run", "--json"])
+    assert json.loads(absent.stdout)["unknown"] == {"memory.scoring": "not/there is not on this machine"}

@@ -1,0 +1,251 @@
+"""The memory estimate: its arithmetic by hand, and its sums against what the real code allocates."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shepherd.errors import ShepherdError
+from verifier.config import TrainPrmConfig
+from verifier.memory import (
+    GIB,
+    Adapter,
+    Base,
+    Batch,
+    Estimate,
+    Part,
+    Step,
+    adapted_linears,
+    sampling_memory,
+    scoring_memory,
+    training_memory,
+)
+from verifier.memory.training import optimizer_part, pageable_bytes
+from verifier.memory.weights import packed_bytes
+from verifier.shape import Shape
+
+SHAPE = Shape(layers=4, hidden=256, intermediate=640, heads=8, kv_heads=2, vocabulary=2000, context=1024)
+LLAMA_3_8B = Shape(
+    layers=32, hidden=4096, intermediate=14336, heads=32, kv_heads=8, vocabulary=128256, context=8192
+)
+
+
+def _adapter(shape: Shape = SHAPE, targets: Any = "all-linear", rank: int = 8) -> Adapter:
+    return Adapter(rank, adapted_linears(shape, targets))
+
+
+def _step(**changes: Any) -> Step:
+    given = {"tokens": 1024, "tags": 40, "loss": "vocab", "optimizer": "adamw_torch", "accumulation": 2}
+    return Step(**{**given, "gradient_checkpointing": True, **changes})
+
+
+def _part(estimate: Estimate, name: str) -> Part:
+    return next(part for part in estimate.parts if part.name == name)
+
+
+def test_four_bits_and_their_scales() -> None:
+    # 128 x 128 numbers: half a byte each; 256 scales of a byte, in one block with one fp32 scale; one fp32
+    # mean.
+    assert packed_bytes(128 * 128, "nf4") == 8192 + 256 + 4 + 4
+    assert packed_bytes(128 * 128, "nf4-single") == 8192 + 256 * 4
+
+
+@given(st.integers(1, 64), st.integers(1, 64), st.booleans())
+def test_packed_bytes_are_those_that_bitsandbytes_makes(rows: int, columns: int, double: bool) -> None:
+    import torch
+    from bitsandbytes import functional
+
+    packed, state = functional.quantize_4bit(
+        torch.zeros(2 * rows, columns), compress_statistics=double, quant_type="nf4"
+    )
+    scales = state.absmax.nbytes + (state.state2.absmax.nbytes + state.offset.nbytes if double else 0)
+    expected = packed_bytes(2 * rows * columns, "nf4" if double else "nf4-single")
+    assert packed.nbytes + scales == expected
+
+
+def test_an_adapter_is_counted_as_peft_makes_it(tiny_base: Path) -> None:
+    import torch
+
+    from verifier.config import LoraConfig
+    from verifier.model import add_lora, load_base, trainable_parameters
+    from verifier.shape import find_shape
+
+    shape = find_shape(str(tiny_base), None)
+    assert shape is not None
+    for targets in ("all-linear", r".*layers\.1\..*_proj", ("q_proj", "mlp.up_proj")):
+        base = load_base(str(tiny_base), quantization="none", dtype="float32", device=torch.device("cpu"))
+        model = add_lora(base, LoraConfig(rank=4, targets=targets), seed=0)
+        made = sum(each.numel() for each in trainable_parameters(model))
+        assert Adapter(4, adapted_linears(shape, targets)).parameters == made, targets
+    with pytest.raises(ShepherdError, match=r"lora\.targets"):
+        adapted_linears(shape, ("no_proj",))
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "bytes_"),
+    [
+        ("adamw_torch", 8),
+        ("muon", 4),
+        ("paged_adamw_32bit", 8),
+        ("adamw_8bit", 2 + 8 / 256),
+        ("paged_adamw_8bit", 2 + 8 / 256),
+    ],
+)
+def test_optimizer_state(optimizer: str, bytes_: float) -> None:
+    adapter = Adapter(64, adapted_linears(LLAMA_3_8B, "all-linear"))
+    part = optimizer_part(adapter, optimizer)
+    assert part.bytes == pytest.approx(bytes_ * adapter.parameters)
+    paged = pageable_bytes(adapter, optimizer)
+    assert (paged > 0) == optimizer.startswith("paged")
+    assert paged <= part.bytes
+
+
+def test_llama_3_8b_fits_24_gib_and_its_parts_are_the_total() -> None:
+    step = _step(tokens=8192, tags=328, optimizer="paged_adamw_8bit", accumulation=4)
+    adapter = Adapter(64, adapted_linears(LLAMA_3_8B, "all-linear"))
+    estimate = training_memory(Base(LLAMA_3_8B, "nf4", "bfloat16"), adapter, step)
+    assert adapter.parameters == 167_772_160
+    assert estimate.fits(24 * GIB)
+    assert not estimate.fits(12 * GIB)
+    assert estimate.total == sum(part.bytes for part in estimate.parts if part.at_peak)
+    # 6.98e9 numbers of half a byte, a scale of a byte a 64, and of four a 64 times 256
+    linear = 6_979_321_856
+    assert _part(estimate, "4-bit base").bytes == pytest.approx(linear * (0.5 + 1 / 64 + 4 / 16384), rel=1e-6)
+    whole = training_memory(Base(LLAMA_3_8B, "none", "bfloat16"), adapter, step)
+    assert not whole.fits(16 * GIB)
+    # In fp32, which is what a cast of the embedding would turn all computing to, it is far more.
+    wide = training_memory(Base(LLAMA_3_8B, "nf4", "float16"), adapter, step)
+    assert wide.total - estimate.total > 4 * GIB
+
+
+@given(st.integers(1, 64), st.integers(64, 4096), st.sampled_from(["nf4", "none"]), st.booleans())
+def test_more_work_is_never_less(tags: int, tokens: int, quantization: str, checkpointing: bool) -> None:
+    base = Base(SHAPE, quantization, "bfloat16")
+
+    def total(**changes: Any) -> int:
+        step = _step(tokens=tokens, tags=tags, gradient_checkpointing=checkpointing)
+        return training_memory(base, _adapter(), step._replace(**changes)).total
+
+    assert total() <= total(tokens=tokens + 64)
+    assert total() <= total(tags=tags + 100)
+    assert total(accumulation=1) <= total()
+    assert total(gradient_checkpointing=True) <= total(gradient_checkpointing=False)
+
+
+def test_logits_are_the_worst_moment_where_layers_are_small() -> None:
+    wordy = SHAPE.model_copy(update={"vocabulary": 128256})
+    estimate = training_memory(Base(wordy, "nf4", "float32"), _adapter(), _step(tokens=64, tags=64))
+    assert _part(estimate, "logits at tags").at_peak
+    assert not _part(estimate, "activations: one layer at work").at_peak
+    pair = training_memory(Base(SHAPE, "nf4", "float32"), _adapter(), _step(loss="pair"))
+    assert not _part(pair, "logits at tags").at_peak
+
+
+# --- against what is allocated --------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def tracking() -> SimpleNamespace:
+    """The counters of benchmarks/, which are no package."""
+    folder = str(Path(__file__).parents[3] / "benchmarks")
+    sys.path.insert(0, folder)
+    try:
+        from tracking import allocations, stand_in  # type: ignore[import-not-found]
+    finally:
+        sys.path.remove(folder)
+    return SimpleNamespace(
+        Allocations=allocations.Allocations,
+        build=stand_in.build,
+        bases_from=stand_in.bases_from,
+        fake_tensors=stand_in.fake_tensors,
+    )
+
+
+CASES = [
+    {},
+    {"gradient_checkpointing": False},
+    {"dtype": "float32"},
+    {"quantization": "none", "accumulation": 1},
+    {"quantization": "none", "dtype": "float32", "loss": "pair", "optimizer": "adamw_torch"},
+    {"optimizer": "muon", "gradient_checkpointing": False, "lora": {"targets": ("q_proj", "v_proj")}},
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("changes", CASES, ids=lambda changes: "-".join(map(str, changes)) or "shipped")
+@pytest.mark.filterwarnings("ignore")  # torch warns of fake tensors and of numbers in them
+def test_the_estimate_is_within_a_tenth_of_the_real_step(tracking: Any, changes: dict[str, Any]) -> None:
+    from verifier.plan import _step as largest
+    from verifier.prepare import prepare
+    from verifier.training import Trainer
+
+    config = TrainPrmConfig(
+        **{
+            "limit": 60,
+            "dtype": "bfloat16",
+            "gradient_checkpointing": True,
+            "optimizer": "paged_adamw_8bit",
+            "lora": {"rank": 16},
+            "batch_tokens": 2048,
+            "accumulation": 2,
+            "max_steps": 2,
+            "device": "cpu",
+            **changes,
+        }
+    )
+    prepared = prepare(config)
+    run = SimpleNamespace(path=Path(tempfile.mkdtemp()), log=lambda _: None, metric=lambda **_: None)
+    counted, bases = tracking.Allocations(), tracking.bases_from(SHAPE, fake=True)
+    with tracking.fake_tensors(), counted, bases:
+        trainer = Trainer(prepared, run)
+        trainer.model.train()
+        counted.restart()
+        for step in range(2):
+            trainer._step(step)
+    adapter = Adapter(config.lora.rank, adapted_linears(SHAPE, config.lora.targets))
+    base = Base(SHAPE, config.quantization, config.dtype)
+    estimate = training_memory(base, adapter, largest(config, prepared))
+    assert estimate.total == pytest.approx(counted.peak, rel=0.1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("dtype", "top_p"), [("float32", 1.0), ("bfloat16", 0.9)])
+def test_the_estimate_is_within_a_tenth_of_a_real_batch(tracking: Any, dtype: str, top_p: float) -> None:
+    import torch
+
+    from generation.engines import Prompt, Sampling
+    from generation.engines.transformers import TransformersEngine
+    from verifier.model import load_tokenizer
+
+    batch = Batch(problems=4, n=8, prompt_tokens=48, new_tokens=100, top_p=top_p)
+    with tracking.Allocations() as allocations:
+        model = tracking.build(SHAPE, quantization="none", dtype=dtype, device=torch.device("cpu"))
+        engine = TransformersEngine(model.eval(), load_tokenizer("embedded:base"), "stand-in")
+        engine._encode = lambda _: list(range(10, 58))  # type: ignore[method-assign]
+        engine._decode = lambda rows: [""] * len(rows)  # type: ignore[method-assign]
+        engine.ends = torch.tensor([SHAPE.vocabulary])  # nothing ends before its last token
+        allocations.restart()
+        prompts = [Prompt(str(number), "") for number in range(batch.problems)]
+        engine.generate(prompts, batch.n, Sampling(max_new_tokens=batch.new_tokens, top_p=top_p), seed=0)
+    estimate = sampling_memory(Base(SHAPE, "none", dtype), batch)
+    assert estimate.total == pytest.approx(allocations.peak, rel=0.1)
+
+
+def test_scoring_and_sampling_by_hand() -> None:
+    base = Base(SHAPE, "none", "float32")
+    weights = sum(part.bytes for part in base.parts())
+    scoring = scoring_memory(base, None, tokens=100)
+    assert scoring.total - weights == 100 * 4 * (2 * 256 + 3 * 640)
+    batch = Batch(problems=2, n=4, prompt_tokens=10, new_tokens=65, top_p=1.0)
+    sampling = sampling_memory(base, batch)
+    token = 2 * 2 * 32 * 4  # keys and values of 2 heads of 32 numbers of 4 bytes, in one layer
+    assert _part(sampling, "KV cache: prompts").bytes == 2 * 10 * 4 * token
+    # Room comes 64 tokens at a time: 65 need 128; one layer grows beside its old 64.
+    assert _part(sampling, "KV cache: candidates").bytes == 8 * (128 * 4 + 64) * token

@@ -1,0 +1,29 @@
+"""How much memory a run takes, by part, from a model's shape alone: arithmetic, no torch.
+
+    parts.py      a part, and an estimate as their sum
+    weights.py    a base in 4 or 16 or 32 bits, its adapter
+    training.py   the peak of a training step
+    inference.py  scoring and sampling
+
+Each part says how it is counted. `benchmarks/memory.py` holds the sums against what is allocated when the
+real training step, scorer and sampler run, on the shapes of real models.
+"""
+
+from verifier.memory.inference import Batch, sampling_memory, scoring_memory
+from verifier.memory.parts import GIB, Estimate, Part
+from verifier.memory.training import Step, training_memory
+from verifier.memory.weights import Adapter, Base, adapted_linears
+
+__all__ = [
+    "GIB",
+    "Adapter",
+    "Base",
+    "Batch",
+    "Estimate",
+    "Part",
+    "Step",
+    "adapted_linears",
+    "sampling_memory",
+    "scoring_memory",
+    "training_memory",
+]

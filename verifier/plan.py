@@ -1,0 +1,129 @@
+"""What a training or a scoring would do and take, before anything is read that is not on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from shepherd.assets import PREFIX
+from shepherd.errors import ShepherdError
+from shepherd.files import read_json
+from verifier.config import ScoreConfig, TrainPrmConfig
+from verifier.dry_run import Fact, Plan, Stage, Unknown
+from verifier.memory import Adapter, Base, Step, adapted_linears, scoring_memory, training_memory
+from verifier.shape import Shape, find_shape, local_folder, parameters
+
+if TYPE_CHECKING:
+    from verifier.prepare import Prepared
+
+TOKENS_A_TAG = 25
+"""Tokens a step, where no data says it: Math-Shepherd's steps have 30 and more in most vocabularies; fewer
+tokens make more tags, so this errs upwards."""
+
+_WORK = ("rows_to_train_on", "rows_held_out", "labelled_steps", "tokens", "padding", "batches", "steps")
+
+
+def no_shape(model: str, key: str = "shape") -> Unknown:
+    """What is missing where neither the model nor the YAML says how large it is."""
+    return Unknown(
+        "the model is", f"{model} is not on this machine, or is no Llama, and {key} does not give its sizes"
+    )
+
+
+def plan_training(config: TrainPrmConfig) -> Plan:
+    """What `shepherd train-prm` would do; tokens and steps where data and tokenizer are on this machine."""
+    shape = find_shape(config.base, config.shape)
+    missing = _missing(config)
+    prepared = None if missing else _prepare(config)
+    work = dict.fromkeys(_WORK, missing) if prepared is None else _work(prepared)
+    if shape is None:
+        unknown = no_shape(config.base)
+        facts = {"trainable_parameters": unknown, "parameters": unknown, **work}
+        return Plan(facts, (Stage("training", unknown),), config.device)
+    adapter = Adapter(config.lora.rank, adapted_linears(shape, config.lora.targets))
+    memory = training_memory(Base(shape, config.quantization, config.dtype), adapter, _step(config, prepared))
+    total = parameters(shape).total + adapter.parameters
+    facts = {"trainable_parameters": adapter.parameters, "parameters": total, **work}
+    return Plan(facts, (Stage("training", memory),), config.device)
+
+
+def plan_scoring(config: ScoreConfig) -> Plan:
+    """What `shepherd score` would take."""
+    stage = scoring_stage(config.verifier, config.shape, config.batch_tokens)
+    return Plan({"tokens_a_pass": config.batch_tokens}, (stage,), config.device)
+
+
+def scoring_stage(verifier: str, given: Shape | None, batch_tokens: int, key: str = "shape") -> Stage:
+    """Memory of scoring with a verifier folder, whose base and adapter are read from what lies in it.
+
+    A published verifier, which is a whole model, is counted in 16 bits.
+
+    Args:
+        verifier: ``embedded``, a verifier folder, a training run, or a published verifier.
+        given: the YAML's shape of its base.
+        batch_tokens: most padded tokens in one pass.
+        key: the YAML's key.
+    """
+    from verifier.folder import find
+
+    try:
+        folder = find(verifier)
+    except ShepherdError:
+        shape = find_shape(verifier, given, key)
+        if shape is None:
+            return Stage("scoring", Unknown("the verifier is", f"{verifier} is not on this machine"))
+        return Stage("scoring", scoring_memory(Base(shape, "none", "bfloat16"), None, batch_tokens))
+    described = read_json(folder / "verifier.json")
+    lora = read_json(folder / "adapter" / "adapter_config.json")
+    shape = find_shape(described["base"], given, key)
+    if shape is None:
+        return Stage("scoring", no_shape(described["base"], key))
+    base = Base(shape, described["quantization"], described["dtype"])
+    adapter = Adapter(lora["r"], adapted_linears(shape, lora["target_modules"]))
+    return Stage("scoring", scoring_memory(base, adapter, batch_tokens))
+
+
+def _missing(config: TrainPrmConfig) -> Unknown | None:
+    """What must be on this machine before rows can be counted as tokens; None if all is."""
+    for source in filter(None, (config.data, config.heldout)):
+        if source != "embedded" and not source.startswith(PREFIX) and not Path(source).is_file():
+            return Unknown("the data is", f"{source} is not on this machine")
+    if local_folder(config.base) is None:
+        return Unknown("the model is", f"the tokenizer of {config.base} is not on this machine")
+    return None
+
+
+def _prepare(config: TrainPrmConfig) -> Prepared:
+    """Rows, tokens and plan, with the tokenizer from where it lies: no hub is asked."""
+    from verifier.prepare import prepare  # torch takes seconds to import
+
+    return prepare(config.model_copy(update={"base": str(local_folder(config.base))}))
+
+
+def _step(config: TrainPrmConfig, prepared: Prepared | None) -> Step:
+    """The largest forward pass: of the plan where there is one, else what the config allows."""
+    tokens = max(config.batch_tokens, config.max_length)
+    tags = -(-tokens // TOKENS_A_TAG)
+    if prepared is not None:
+        lengths, rows = prepared.train.lengths, prepared.train.rows
+        tokens = max(int(lengths[batch].max()) * len(batch) for batch in prepared.plan)
+        supervised = [int(np.isfinite(row.labels).sum()) for row in rows]
+        tags = max(sum(supervised[row] for row in batch) for batch in prepared.plan)
+    return Step(
+        tokens,
+        tags,
+        config.loss,
+        config.optimizer,
+        config.gradient_checkpointing,
+        config.accumulation,
+    )
+
+
+def _work(prepared: Prepared) -> dict[str, Fact]:
+    """Rows, tokens and steps, by the names of `_WORK`."""
+    counts = prepared.counts()
+    train, held = counts["train"], counts["heldout"]
+    values = (train["rows"], held["rows"], train["labelled_steps"], counts["tokens"], counts["padding"])
+    return dict(zip(_WORK, (*values, counts["batches"], counts["steps"]), strict=True))

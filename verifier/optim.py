@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from torch import nn
 
 from shepherd.errors import ShepherdError
+from verifier.config import TrainPrmConfig
 
 _BETAS = (0.9, 0.999)
 
@@ -35,6 +36,46 @@ class OptimizerSettings(Protocol):
     @property
     def scheduler(self) -> str:
         """``cosine``, ``linear`` or ``constant`` after the warm-up."""
+
+
+def make_optimizers(
+    config: TrainPrmConfig, adapter: Mapping[str, nn.Parameter], head: Sequence[nn.Parameter] = ()
+) -> list[Any]:
+    """The adapter's optimizer, and beside it AdamW for what is no matrix of an adapter.
+
+    A head's own rows are always AdamW's, in fp32. Muon would give both directions of a head of two rows the
+    same step, and one of them (both logits rising together) changes no score; and 8-bit state saves nothing
+    on a few thousand numbers. AdaLoRA's singular values are columns of numbers, no matrices: AdamW's too
+    where the rest is Muon's.
+
+    Args:
+        config: of the training.
+        adapter: the adapter's parameters by name.
+        head: those of a head that has its own.
+    """
+    import torch
+
+    columns = [p for name, p in adapter.items() if config.optimizer == "muon" and "lora_E" in name]
+    matrices = [p for p in adapter.values() if not any(p is column for column in columns)]
+    groups: list[dict[str, Any]] = []
+    if columns:
+        groups.append({"params": columns})
+    if head:
+        scale = (config.head_learning_rate or config.learning_rate) / config.learning_rate
+        groups.append({"params": list(head), "rate_scale": scale})
+    if not groups:
+        return [make_optimizer(config, matrices)]
+    beside = torch.optim.AdamW(
+        groups, lr=config.learning_rate, betas=_BETAS, weight_decay=config.weight_decay, fused=True
+    )
+    return [make_optimizer(config, matrices), beside]
+
+
+def set_learning_rate(optimizers: Sequence[Any], rate: float) -> None:
+    """Give every group its rate: the adapter's, and a head's own in the same proportion at every step."""
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = rate * group.get("rate_scale", 1.0)
 
 
 def make_optimizer(config: OptimizerSettings, parameters: Sequence[nn.Parameter]) -> Any:

@@ -10,7 +10,7 @@ import numpy as np
 from shepherd.assets import PREFIX
 from shepherd.errors import ShepherdError
 from shepherd.files import read_json
-from verifier.config import ScoreConfig, TrainPrmConfig
+from verifier.config import LoraConfig, ScoreConfig, TrainPrmConfig
 from verifier.dry_run import Fact, Plan, Stage, Unknown
 from verifier.memory import Adapter, Base, Step, adapted_linears, scoring_memory, training_memory
 from verifier.shape import Shape, find_shape, local_folder, parameters
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 TOKENS_A_TAG = 25
 """Tokens a step, where no data says it: Math-Shepherd's steps have 30 and more in most vocabularies; fewer
 tokens make more tags, so this errs upwards."""
+
+_HEAD_ROWS = {"lm": 0, "classifier": 2, "outcome": 1}
+"""Trained rows of a head of its own, each with a bias."""
 
 _WORK = ("rows_to_train_on", "rows_held_out", "labelled_steps", "tokens", "padding", "batches", "steps")
 
@@ -37,16 +40,27 @@ def plan_training(config: TrainPrmConfig) -> Plan:
     shape = find_shape(config.base, config.shape)
     missing = _missing(config)
     prepared = None if missing else _prepare(config)
-    work = dict.fromkeys(_WORK, missing) if prepared is None else _work(prepared)
+    work: dict[str, Fact] = _work(prepared) if prepared else dict.fromkeys(_WORK, missing or 0)
     if shape is None:
         unknown = no_shape(config.base)
-        facts = {"trainable_parameters": unknown, "parameters": unknown, **work}
+        facts: dict[str, Fact] = {"trainable_parameters": unknown, "parameters": unknown, **work}
         return Plan(facts, (Stage("training", unknown),), config.device)
-    adapter = Adapter(config.lora.rank, adapted_linears(shape, config.lora.targets))
+    adapter = adapter_of(config.lora, shape)
     memory = training_memory(Base(shape, config.quantization, config.dtype), adapter, _step(config, prepared))
-    total = parameters(shape).total + adapter.parameters
-    facts = {"trainable_parameters": adapter.parameters, "parameters": total, **work}
+    trained = adapter.parameters + _HEAD_ROWS[config.head] * (shape.hidden + 1)
+    facts = {"trainable_parameters": trained, "parameters": parameters(shape).total + trained, **work}
     return Plan(facts, (Stage("training", memory),), config.device)
+
+
+def adapter_of(lora: LoraConfig, shape: Shape) -> Adapter:
+    """The adapter a config puts on a base: AdaLoRA begins with half as many ranks again, and a value each."""
+    linears = adapted_linears(shape, lora.targets)
+    if lora.kind == "lora":
+        return Adapter(lora.rank, linears)
+    from verifier.adalora import target_rank
+
+    rank = lora.adalora.init_r or -(-3 * target_rank(lora) // 2)
+    return Adapter(rank, linears, singular_values=True)
 
 
 def plan_scoring(config: ScoreConfig) -> Plan:
@@ -66,7 +80,7 @@ def scoring_stage(verifier: str, given: Shape | None, batch_tokens: int, key: st
         batch_tokens: most padded tokens in one pass.
         key: the YAML's key.
     """
-    from verifier.folder import find
+    from verifier.description import find
 
     try:
         folder = find(verifier)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -13,7 +13,6 @@ from shepherd.errors import ShepherdError
 
 if TYPE_CHECKING:
     from generation.learn.config import SftConfig
-    from generation.learn.prepare import Prepared
 
 RESULT = "results.json"
 
@@ -51,11 +50,14 @@ def sft(options: RunOptions, data: str | None, base: str | None) -> None:
         overrides = [f"{key}={json.dumps(value)}" for key, value in named.items() if value is not None]
         config = load_config(SftConfig, "sft", options.config, [*options.overrides, *overrides])
 
+    if options.dry_run:
+        from generation.learn.plan import plan_sft
+        from verifier.dry_run import show_dry_run
+
+        show_dry_run("sft", config, plan_sft(config), options.as_json)
+        return
     from generation.learn.prepare import prepare  # torch takes seconds to import
 
-    if options.dry_run:
-        _show_plan(config, options.as_json)
-        return
     prepared = prepare(config)
     if options.resume is None:
         run = Run.create("sft", config, options.out, {"training": config.seed}, _inputs(config))
@@ -75,47 +77,6 @@ def _inputs(config: SftConfig) -> list[Path]:
     files = [] if config.data in {"embedded", "gsm8k"} else [Path(config.data)]
     folder = Path(resolve_model(config.base))
     return files + [each for pattern in ("*.safetensors", "*.json") for each in sorted(folder.glob(pattern))]
-
-
-def _show_plan(config: SftConfig, as_json: bool) -> None:
-    """What a dry run says: the resolved config, and how much work it is where data and base are at hand."""
-    from generation.learn.prepare import prepare
-    from shepherd.config import dump_yaml
-    from shepherd.console import print_json, table
-    from verifier.model import count_parameters
-
-    found: dict[str, Any] = {"config": config.model_dump(mode="json")}
-    try:
-        prepared: Prepared | None = prepare(config)
-        trainable, total = count_parameters(config.base, config.lora)
-        found |= {"trainable_parameters": trainable, "parameters": total, **prepared.counts()}
-    except ShepherdError as error:
-        if not _is_remote(config):
-            raise
-        prepared = None
-        found["unknown"] = str(error)
-    if as_json:
-        print_json(found)
-        return
-    click.echo(dump_yaml(config))
-    if prepared is None:
-        click.echo(f"tokens and steps: unknown until data and base are here ({found['unknown']})")
-        return
-    train, held = found["train"], found["heldout"]
-    rows = [
-        ("trainable parameters", f"{found['trainable_parameters']:,} of {found['parameters']:,}"),
-        ("rows", f"{train['rows']:,} to train on, {held['rows']:,} held out, {train['too_long']:,} too long"),
-        ("tokens", f"{found['tokens']:,}"),
-        ("steps", f"{found['steps']:,}"),
-    ]
-    table("sft, a dry run", ("", "value"), rows)
-
-
-def _is_remote(config: SftConfig) -> bool:
-    """Does data or base come from the hub?"""
-    from shepherd.assets import resolve_model
-
-    return config.data == "gsm8k" or not Path(resolve_model(config.base)).is_dir()
 
 
 def _show(run: Path, as_json: bool) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from generation.config import PromptConfig
 from shepherd.config import Config
-from verifier.config import LoraConfig
+from verifier.config import LoraConfig, Quantization
+from verifier.shape import Shape
 
 EMBEDDED_ROWS = 4_000
 """Problems drawn from the embedded world where `limit` is null: it has no end of its own."""
@@ -21,6 +22,11 @@ class SftConfig(Config):
         base: ``embedded:weak``, a folder or a hub name.
         data: ``embedded``, ``gsm8k`` (the train split on the hub), or a file of solved problems: question and
             solution, question and steps, or GSM8K's question and answer.
+        shape: sizes of the base, for a plan where the base is not on this machine; an error if they are not
+            its.
+        evaluation_problems: what no training question may be one of; as in `shepherd train-prm`.
+        allow_contamination: train on such questions all the same.
+        drop_contaminated: leave them out, counted, and go on.
         limit: the first so many rows; null for all of a file, and 4,000 of the embedded world.
         annotations: GSM8K's calculator notes, as in ``48/2=<<48/2=24>>24``: keep or drop them.
         tags: close every step by the tag, as Math-Shepherd's generators do, the packaged models among them.
@@ -34,13 +40,17 @@ class SftConfig(Config):
     """
 
     base: str = Field("embedded:weak", min_length=1)
+    shape: Shape | None = None
     data: str = Field("embedded", min_length=1)
+    evaluation_problems: tuple[str, ...] | None = None
+    allow_contamination: bool = False
+    drop_contaminated: bool = False
     limit: int | None = Field(None, ge=1)
     annotations: Literal["keep", "drop"] = "drop"
     tags: bool = False
     prompt: PromptConfig = PromptConfig()
 
-    quantization: Literal["nf4", "none"] = "none"
+    quantization: Quantization = "none"
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     lora: LoraConfig = LoraConfig()
@@ -69,3 +79,9 @@ class SftConfig(Config):
 
     seed: int = Field(0, ge=0)
     threads: int | None = Field(None, ge=1)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> SftConfig:
+        if self.allow_contamination and self.drop_contaminated:
+            raise ValueError("allow_contamination and drop_contaminated exclude each other; set one of them")
+        return self

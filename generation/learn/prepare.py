@@ -13,8 +13,10 @@ from generation.learn.config import SftConfig
 from generation.learn.rows import EncodedSolutions, encode_rows, make_order
 from generation.learn.solutions import Solved, read_solved
 from shepherd.errors import ShepherdError
+from shepherd.records import StepRow
 from verifier import heldout
 from verifier import model as models
+from verifier.data.contaminated import Contamination, check_questions, refuse_contaminated
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,7 @@ class Prepared:
     config: SftConfig
     tokenizer: Any
     read: Solved
+    contamination: Contamination
     train: EncodedSolutions
     heldout: EncodedSolutions
     order: NDArray[np.int64]
@@ -55,12 +58,16 @@ class Prepared:
         for name, part in self.counts().items():
             pairs = part.items() if isinstance(part, dict) else [(name, part)]
             yield f"{name}: " + ", ".join(f"{key} {value:,}" for key, value in pairs)
+        yield from self.contamination.lines()
+        if self.config.drop_contaminated:
+            yield f"contamination: {len(self.contamination.contaminated):,} questions left out"
 
 
 def prepare(config: SftConfig) -> Prepared:
     """Read solutions, hold questions out, encode, and fix the order; no model is loaded."""
     solved = read_solved(config)
-    train, held = heldout.split_by_question(solved.rows, config.eval_fraction, config.seed, config.eval_limit)
+    rows, contamination = _without_evaluation(solved, config)
+    train, held = heldout.split_by_question(rows, config.eval_fraction, config.seed, config.eval_limit)
     tokenizer = models.load_tokenizer(config.base)
     encoded, held_encoded = (
         encode_rows(
@@ -80,4 +87,26 @@ def prepare(config: SftConfig) -> Prepared:
     steps = -(-len(order) // rows_a_step)
     if config.max_steps is not None:
         steps = min(steps, config.max_steps)
-    return Prepared(config, tokenizer, solved, encoded, held_encoded, order[: steps * rows_a_step], steps)
+    return Prepared(
+        config,
+        tokenizer,
+        solved,
+        contamination,
+        encoded,
+        held_encoded,
+        order[: steps * rows_a_step],
+        steps,
+    )
+
+
+def _without_evaluation(solved: Solved, config: SftConfig) -> tuple[list[StepRow], Contamination]:
+    """The rows to train on; refused where evaluation problems stand among them, unless told otherwise."""
+    if not config.drop_contaminated:
+        return solved.rows, refuse_contaminated(solved.questions, config)
+    found = check_questions(solved.questions, config)
+    left = [row for row in solved.rows if row.question not in found.contaminated]
+    if not left:
+        raise ShepherdError(
+            f"{config.data}: every question stands among the evaluation problems; use other data"
+        )
+    return left, found

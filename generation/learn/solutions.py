@@ -32,8 +32,10 @@ class Solved:
         rows: questions and steps, every step right.
         read: rows read.
         with_wrong_steps: rows of steps with labels, one of them below 1 or unknown.
+        questions: each question with the line it first stands on.
     """
 
+    questions: dict[str, int] = field(default_factory=dict)
     rows: list[StepRow] = field(default_factory=list)
     read: int = 0
     with_wrong_steps: int = 0
@@ -53,6 +55,7 @@ def read_solved(config: SftConfig) -> Solved:
     if config.data == "embedded":
         found.rows = _embedded(config)
         found.read = len(found.rows)
+        found.questions = {row.question: line for line, row in enumerate(found.rows, 1)}
         return found
     for line, data in _read(config.data):
         if config.limit is not None and len(found.rows) >= config.limit:
@@ -63,6 +66,7 @@ def read_solved(config: SftConfig) -> Solved:
             found.with_wrong_steps += 1
         else:
             found.rows.append(row)
+            found.questions.setdefault(row.question, line)
     if not found.rows:
         raise ShepherdError(f"{config.data}: no right solution among {found.read} rows; {_FIELDS}")
     return found

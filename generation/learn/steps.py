@@ -135,7 +135,9 @@ class _Watch(TrainerCallback):
                 "dtype float32 or bfloat16"
             )
 
-    def on_log(self, _: Any, __: Any, ___: Any, logs: Mapping[str, Any] | None = None, **____: Any) -> None:
+    def on_log(
+        self, args: Any, state: Any, control: Any, logs: Mapping[str, Any] | None = None, **others: Any
+    ) -> None:
         """TRL logs every step, after its end."""
         if logs is None or "loss" not in logs:
             return
@@ -152,7 +154,7 @@ class _Watch(TrainerCallback):
                 tokens_per_s=round(self.tokens_per_s),
             )
 
-    def on_step_end(self, _: Any, state: Any, __: Any, **___: Any) -> None:
+    def on_step_end(self, args: Any, state: Any, control: Any, **others: Any) -> None:
         """Evaluate and write a checkpoint where it is time to."""
         self._busy_s += time.monotonic() - self._started
         self._tokens += self.tokens[self.done]

@@ -94,14 +94,14 @@ def _compare(run: Run | None, config: CompareHeadsConfig, out: Path | None) -> R
     """Begin a run, or go on with it; files are read before there is one, so that a bad one leaves none."""
     from shepherd.runs import Run
     from verifier.compare.run import compare, pool_path, read_problems  # torch takes seconds to import
-    from verifier.rows import rows_path
+    from verifier.data.sources import locate
 
     path = pool_path(config)
     if not path.is_file():
         raise ShepherdError(f"{path}: no such pool; give a file of problems with candidates")
     pools = read_problems(config)
     if run is None:
-        inputs = [Path(rows_path(config.train.data)), path]
+        inputs = [*map(Path, locate(config.train.data)), path]
         for each in inputs:
             if not each.is_file():
                 raise ShepherdError(f"{each}: no such file of training rows; give one with --data")

@@ -28,7 +28,7 @@ from shepherd.runs import DONE, MANIFEST, Run
 from verifier import load_verifier
 from verifier.compare.config import CompareHeadsConfig, train_config
 from verifier.config import HeadKind, TrainPrmConfig
-from verifier.heads import rule_of
+from verifier.description import rule_of
 from verifier.pools import score_pool
 from verifier.show import RESULT
 

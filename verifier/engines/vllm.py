@@ -109,10 +109,6 @@ class VllmReader:
             device: ``auto`` is what the installed vLLM was built for.
             dtype: ``auto`` is the checkpoint's own, and float32 on the CPU.
         """
-        if config.adapter is not None:
-            raise ShepherdError(
-                "vllm.adapter: a verifier is scored merged; merge its adapter with shepherd export"
-            )
         process = VllmProcess.start(
             model,
             config,

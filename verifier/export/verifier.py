@@ -12,6 +12,7 @@ from shepherd.errors import ShepherdError
 from shepherd.files import atomic_directory, atomic_write, sha256_file, write_json
 from verifier import folder as trained
 from verifier import model as models
+from verifier.description import find, read_description
 from verifier.export import vllm
 from verifier.export.card import write_card
 from verifier.export.classifier import Rows, rows_of, token_classifier
@@ -60,8 +61,8 @@ def export_verifier(
         trust_remote_code: run code that comes with the base.
         log: told what is done, a line at a time.
     """
-    source = trained.find(name)
-    described = trained.read_description(source)
+    source = find(name)
+    described = read_description(source)
     log(f"scoring {len(GOLDEN_TEXTS)} golden questions with {name} ({described.quantization})")
     rows, wanted = _ask_source(name, device, trust_remote_code)
     where = base or described.base
@@ -103,8 +104,10 @@ def export_verifier(
 def _ask_source(name: str, device: str, trust_remote_code: bool) -> tuple[Rows, StepScores]:
     """The head's rows and the golden scores of the verifier as it is; it is let go of afterwards."""
     source = trained.load(name, device=device, trust_remote_code=trust_remote_code)
-    width = source.reader.body.config.get_text_config().hidden_size
-    return rows_of(source.reader.head, width, source.reader.device), source.score_many(GOLDEN_TEXTS)
+    reader = source.reader
+    assert isinstance(reader, models.TagReader)
+    width = reader.body.config.get_text_config().hidden_size
+    return rows_of(reader.head, width, reader.device), source.score_many(GOLDEN_TEXTS)
 
 
 def _differences(one: StepScores, other: StepScores) -> list[float]:

@@ -92,15 +92,24 @@ def packed_bytes(numbers: int, quantization: str) -> int:
 
 
 class Adapter(NamedTuple):
-    """A LoRA adapter: two thin matrices, in fp32, beside every linear layer that is adapted."""
+    """A LoRA adapter: two thin matrices, in fp32, beside every linear layer that is adapted.
+
+    Attributes:
+        rank: columns of the first matrix, rows of the second.
+        singular_values: AdaLoRA's column of ``rank`` numbers between the two.
+    """
 
     rank: int
     linears: tuple[Linear, ...]
+    singular_values: bool = False
 
     @property
     def tensors(self) -> tuple[int, ...]:
         """Parameters of each of its matrices."""
-        return tuple(self.rank * width for each in self.linears for width in (each.inputs, each.outputs))
+        own = (1,) if self.singular_values else ()
+        return tuple(
+            self.rank * width for each in self.linears for width in (each.inputs, each.outputs, *own)
+        )
 
     @property
     def parameters(self) -> int:

@@ -30,7 +30,8 @@ def count_policies(
 
     Returns:
         Counts by name. ``ties`` is a mapping: for each rule, the problems in which different answers of the
-        whole pool share its first place, which makes the accuracy a fraction.
+        whole pool share its first place, which makes the accuracy a fraction. What math-verify did is there
+            where it did anything.
     """
     texts = [[each.text for each in pool.candidates] for pool in pools]
     if scores is None:
@@ -41,6 +42,7 @@ def count_policies(
     for ballots in blocks:
         shared.update(shared_first_places(ballots))
     sizes = [len(mine) for mine in texts]
+    mathematics = [each for each in graded if each.by_math_verify]
     return {
         "candidates": sum(sizes),
         "candidates_smallest_pool": min(sizes),
@@ -51,4 +53,11 @@ def count_policies(
         "solutions_without_steps": without_steps,
         "duplicate_texts": sum(len(mine) - len(set(mine)) for mine in texts),
         "ties": {rule: int(shared[rule]) for rule in rules if rule in shared},
-    }
+    } | (
+        {
+            "problems_by_math_verify": len(mathematics),
+            "grader_timeouts": sum(each.timeouts for each in mathematics),
+        }
+        if mathematics
+        else {}
+    )

@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from eval.grading import GradedProblem, ballots_of, grade
+from eval.grading import GradedProblem, ballots_of, grade_pools
 from eval.intervals import percentile_intervals
 from eval.policies import count_policies
 from eval.rules import RULES, Ballots, Curve, curves_of
 from eval.scores import AGGREGATIONS, FloatArray, solution_scores
 from eval.within_question import mean_auc, within_question_auc
-from shepherd.answers import AnswerStyle
+from shepherd.answers import GRADER_TIMEOUT_S, AnswerStyle, Grader
 from shepherd.errors import ShepherdError
 from shepherd.records import ProblemPool
 
@@ -116,6 +116,8 @@ def evaluate(
     scores: StepScores | None,
     *,
     answer_style: AnswerStyle,
+    grader: Grader = "auto",
+    grader_timeout_s: float = GRADER_TIMEOUT_S,
     n: int | None = None,
     ns: Sequence[int] | None = None,
     extra: Mapping[str, StepScores] | None = None,
@@ -130,6 +132,8 @@ def evaluate(
             answer is left out of every figure and counted.
         scores: step scores in the pools' order; None for majority, pass@n and the baselines alone.
         answer_style: how the candidates state their answers.
+        grader: how answers are compared; see `eval.grading`.
+        grader_timeout_s: seconds that math-verify is given for one pair of answers.
         n: candidates a problem of the headline figures; the smallest pool's size if None.
         ns: points of the curves; 1, 2, 4, … if None. n and the smallest pool's size are always among them.
         extra: step scores of control verifiers by the name of their rule, which is best-of-n by min.
@@ -155,11 +159,11 @@ def evaluate(
             raise ShepherdError(
                 f'control "{name}": a rule of that name exists; give the control another name'
             )
-    graded = [grade(pool, answer_style) for pool in pools]
+    graded = grade_pools(pools, answer_style, grader, timeout_s=grader_timeout_s)
     kept = [index for index, each in enumerate(graded) if each.gold is not None]
     if not kept:
         raise ShepherdError(
-            f"pool: none of {len(pools)} problems has a gold answer that can be read as a number; "
+            f"pool: none of {len(pools)} problems has a gold answer that can be read; "
             'an accuracy needs "answer" on the pool lines'
         )
     smallest = min(len(pools[index].candidates) for index in kept)

@@ -16,6 +16,7 @@ from shepherd.assets import asset, resolve_model
 from shepherd.config import dump_yaml, load_config
 from shepherd.console import RunOptions, run_options
 from shepherd.errors import ShepherdError
+from shepherd.problems import files_of
 from shepherd.runs import Run
 from verifier.adapter import find_adapter
 
@@ -25,7 +26,9 @@ C = TypeVar("C", GenerateConfig, RerankConfig, DemoConfig)
 @click.command()
 @click.option("--n", type=click.IntRange(min=1), help="Candidates a problem.  [default: 16]")
 @click.option("--model", metavar="MODEL", help="embedded:weak, embedded:strong, a folder or a hub name.")
-@click.option("--problems", metavar="FILE", help="Problem lines: id, question, answer.  [default: embedded]")
+@click.option(
+    "--problems", metavar="SOURCE", help="embedded, gsm8k, a file or a folder.  [default: embedded]"
+)
 @run_options
 def generate(options: RunOptions, n: int | None, model: str | None, problems: str | None) -> None:
     """Sample candidate solutions of problems into a pool.
@@ -59,7 +62,9 @@ def generate(options: RunOptions, n: int | None, model: str | None, problems: st
     "--n", type=click.IntRange(min=1), help="Candidates a problem.  [default: the pool's own size; 16]"
 )
 @click.option("--model", metavar="MODEL", help="Samples the candidates: embedded:weak, a folder, a hub name.")
-@click.option("--problems", metavar="FILE", help="Problem lines: id, question, answer.  [default: embedded]")
+@click.option(
+    "--problems", metavar="SOURCE", help="embedded, gsm8k, a file or a folder.  [default: embedded]"
+)
 @click.option("--pool", metavar="FILE", help="Rerank candidates made elsewhere (or embedded).")
 @click.option("--pool-format", type=click.Choice(POOL_FORMATS), help="Format of --pool.  [default: shepherd]")
 @click.option("--scores", metavar="FILE", help="Use step scores made elsewhere: id, step_scores.")
@@ -186,9 +191,9 @@ def _create(
 
 
 def _sampling_files(config: SamplerConfig) -> list[Path]:
-    source = config.problems.source
     adapter = [] if config.adapter is None else _model_files(str(find_adapter(config.adapter)))
-    return [*_model_files(config.model), *adapter, *([] if source == "embedded" else [Path(source)])]
+    problems = files_of(config.problems.source, config.problems.split)
+    return [*_model_files(config.model), *adapter, *problems]
 
 
 def _rerank_files(config: RerankConfig) -> list[Path]:

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 from pydantic import Field, field_validator, model_validator
 
-from shepherd.answers import AnswerStyle
+from shepherd.answers import GRADER_TIMEOUT_S, AnswerStyle, Grader
 from shepherd.config import Config
 
 PoolFormat = Literal["shepherd", "subq", "zeroeval", "openai-samples"]
@@ -28,8 +28,9 @@ class ProblemsConfig(Config):
     """Which problems.
 
     Attributes:
-        source: ``embedded`` (the small world) or a file of problem lines; a pool file will do.
-        split: split of the embedded world.
+        source: ``embedded`` (the small world), ``gsm8k`` (the hub), a file in any shape of
+            `shepherd.problems.shapes` (a pool file will do), or a folder with a file a split.
+        split: split of the embedded world, of GSM8K and of a folder.
         limit: the first so many; null for all of a file or a pool, and 500 of the embedded world.
         seed: draws the embedded problems.
     """
@@ -138,9 +139,17 @@ class PoolConfig(Config):
 
 
 class AnswersConfig(Config):
-    """How candidates state their answers; ``auto`` is the pool format's own style."""
+    """How candidates state their answers, and how answers are compared.
+
+    Attributes:
+        style: ``auto`` is the pool format's own style.
+        grader: ``auto`` compares exact numbers, and by math-verify where the gold answer is no plain number.
+        timeout_s: seconds that math-verify is given for one pair of answers; then the answer counts as none.
+    """
 
     style: AnswerStyle = "auto"
+    grader: Grader = "auto"
+    timeout_s: float = Field(GRADER_TIMEOUT_S, gt=0, allow_inf_nan=False)
 
 
 class EvaluationConfig(Config):

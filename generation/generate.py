@@ -15,10 +15,11 @@ from typing import TextIO
 from generation.config import EMBEDDED_PROBLEMS, ProblemsConfig, SamplerConfig
 from generation.engines import Engine, Sampling, load_engine
 from generation.prompts import prompts_of
+from shepherd import problems as sources
 from shepherd.console import progress
 from shepherd.errors import ShepherdError
 from shepherd.files import append_line, read_finished, write_error
-from shepherd.records import Problem, ProblemPool, read_problems
+from shepherd.records import Problem, ProblemPool
 
 POOL = "pool.jsonl"
 
@@ -26,7 +27,7 @@ POOL = "pool.jsonl"
 def load_problems(config: ProblemsConfig) -> list[Problem]:
     """The problems a config names, in their order."""
     if config.source != "embedded":
-        return read_problems(config.source, config.limit)
+        return sources.read(config.source, config.split, config.limit)
     from generation.embedded.world import generate_problems
 
     count = EMBEDDED_PROBLEMS if config.limit is None else config.limit

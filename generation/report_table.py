@@ -109,6 +109,8 @@ def _policies(policies: Mapping[str, Any]) -> str:
         "candidates_without_answer": "candidates without an answer",
         "problems_without_any_answer": "problems nobody answered",
         "problems_without_gold": "problems left out for want of a gold answer",
+        "problems_by_math_verify": "problems graded by math-verify",
+        "grader_timeouts": "answers it gave up on",
         "solutions_without_steps": "solutions without steps",
         "duplicate_texts": "repeated texts",
         "is_correct_flags": "is_correct flags in the file",

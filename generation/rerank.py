@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from eval.grading import grade
+from eval.grading import grade_pools
 from eval.plots import plot_curves
 from eval.report import RerankReport, evaluate
 from generation import foreign
@@ -85,6 +85,8 @@ def rerank(config: RerankConfig, folder: Path, log: Log, given: Given | None = N
         pools,
         scores,
         answer_style=config.answer_style,
+        grader=config.answers.grader,
+        grader_timeout_s=config.answers.timeout_s,
         n=_n(config),
         extra=controls,
         seed=config.seed,
@@ -188,7 +190,9 @@ def _with_flags(
     result = report.to_json()
     if flags is None:
         return result
-    graded = [grade(pool, config.answer_style).right for pool in pools]
+    how = config.answers
+    regraded = grade_pools(pools, config.answer_style, how.grader, timeout_s=how.timeout_s)
+    graded = [each.right for each in regraded]
     wrong = sum(mine != said for ours, theirs in zip(graded, flags, strict=True)
                 for mine, said in zip(ours, theirs, strict=True))  # fmt: skip
     counts = {"is_correct_flags": sum(map(len, flags)), "is_correct_disagreements": wrong}

@@ -27,17 +27,34 @@ import json
 import re
 from collections.abc import Callable
 from fractions import Fraction
-from typing import Literal, get_args
+from typing import Literal, TypeVar, get_args
 
 from shepherd.numbers import MAX_LENGTH, first_number, parse_number
 
-__all__ = ["STYLES", "Answer", "AnswerStyle", "extract", "parse_number"]
+__all__ = [
+    "GRADER_TIMEOUT_S",
+    "STYLES",
+    "Answer",
+    "AnswerStyle",
+    "Grader",
+    "boxed_text",
+    "extract",
+    "extract_text",
+    "parse_number",
+]
 
 Answer = Fraction
 """A final answer: exact, so that 0.5 and 1/2 are equal and 0.333 and 1/3 are not."""
 
+Grader = Literal["auto", "exact", "math-verify"]
+"""How answers are compared: exact numbers, math-verify, or (``auto``) by what the gold answer is."""
+
+GRADER_TIMEOUT_S = 5.0
+"""Seconds that math-verify is given for one pair of answers."""
+
 AnswerStyle = Literal["auto", "gsm8k", "boxed", "shepherd", "openai", "subq", "zeroeval", "gold"]
-_Reader = Callable[[str], Fraction | None]
+T = TypeVar("T")
+_Reader = Callable[[str], T | None]
 
 STYLES: tuple[AnswerStyle, ...] = get_args(AnswerStyle)
 
@@ -79,12 +96,53 @@ def extract(text: str, style: AnswerStyle = "auto") -> Fraction | None:
     return _READERS[style](text)
 
 
-def _marker(
-    pattern: re.Pattern[str], which: Literal["first", "last"], read: _Reader = parse_number
-) -> _Reader:
+def extract_text(text: str, style: AnswerStyle = "auto") -> str | None:
+    r"""What a solution gives as its final answer, as text: for answers that are no numbers.
+
+    The same markers as `extract`. Dollar signs around it and a full stop after it are taken off.
+
+    Returns:
+        The text, or None where the marker is absent, nothing follows it, or what follows is longer than
+        `MAX_LENGTH` characters: no final answer is.
+
+    Example:
+        >>> extract_text(r"so it is $\boxed{3\pi}$.")
+        '3\\pi'
+        >>> extract_text("The answer is: $x^2 + 1$.")
+        'x^2 + 1'
+        >>> extract_text("She pays 72 dollars.") is None
+        True
+    """
+    if style == "gold":
+        marked = extract_text(text, "auto")
+        return marked if marked is not None else _whole(text)
+    if style == "auto":
+        return next((found for read in _AUTO_TEXTS if (found := read(text)) is not None), None)
+    return _TEXTS[style](text)
+
+
+def boxed_text(text: str) -> str | None:
+    r"""What the last ``\boxed{}`` of a text holds.
+
+    Example:
+        >>> boxed_text(r"\boxed{1}, no: \boxed{\frac{1}{2}}")
+        '\\frac{1}{2}'
+    """
+    return _boxed(_whole)(text)
+
+
+def _whole(text: str) -> str | None:
+    """A text as it stands, without what only surrounds it."""
+    text = text.strip().removesuffix(".").strip()
+    if len(text) > 1 and text[0] == text[-1] == "$":
+        text = text.strip("$").strip()
+    return text if 0 < len(text) <= MAX_LENGTH else None
+
+
+def _marker(pattern: re.Pattern[str], which: Literal["first", "last"], read: _Reader[T]) -> _Reader[T]:
     """A reader of what follows a marker: the rest of its line, else the next line that is not blank."""
 
-    def read_after(text: str) -> Fraction | None:
+    def read_after(text: str) -> T | None:
         end = _end_of(pattern, text, which)
         if end is None:
             return None
@@ -113,30 +171,34 @@ def _skip_space(text: str, place: int) -> int:
     return place
 
 
-def _read_boxed(text: str) -> Fraction | None:
-    """What the last box holds; a box that is never closed was cut off and holds nothing."""
-    start = _end_of(_BOX, text, "last")
-    if start is None:
+def _boxed(read: _Reader[T]) -> _Reader[T]:
+    """A reader of what the last box holds; a box that is never closed was cut off and holds nothing."""
+
+    def read_box(text: str) -> T | None:
+        start = _end_of(_BOX, text, "last")
+        if start is None:
+            return None
+        start = _skip_space(text, start)
+        if not text.startswith("{", start):
+            return read(_line_at(text, start).partition("$")[0])  # TeX allows \boxed 7
+        depth = 0
+        for brace in _BRACE.finditer(text, start, start + MAX_LENGTH):
+            depth += {"{": 1, "}": -1}.get(brace[0], 0)
+            if depth == 0:
+                return read(text[start + 1 : brace.start()])
         return None
-    start = _skip_space(text, start)
-    if not text.startswith("{", start):
-        return parse_number(_line_at(text, start).partition("$")[0])  # TeX allows \boxed 7
-    depth = 0
-    for brace in _BRACE.finditer(text, start, start + MAX_LENGTH):
-        depth += {"{": 1, "}": -1}.get(brace[0], 0)
-        if depth == 0:
-            return parse_number(text[start + 1 : brace.start()])
-    return None
+
+    return read_box
 
 
-def _json_value(read: _Reader) -> _Reader:
+def _json_value(read: _Reader[T]) -> _Reader[T]:
     """A reader of the last ``answer`` key's value, whether or not the JSON around it is sound.
 
     A string counts up to its closing quote. One that is never closed (a lost quote) counts up to the end of
     its line, but not if the text ends there, since then the number itself may be cut.
     """
 
-    def read_value(text: str) -> Fraction | None:
+    def read_value(text: str) -> T | None:
         end = _end_of(_JSON_KEY, text, "last")
         if end is None:
             return None
@@ -167,11 +229,11 @@ def _first_number_unless_unknown(text: str) -> Fraction | None:
     return None if _UNKNOWN.match(text) else first_number(text)
 
 
-_READERS: dict[str, _Reader] = {
-    "gsm8k": _marker(_GSM8K, "last"),
-    "boxed": _read_boxed,
-    "shepherd": _marker(_SHEPHERD, "last"),
-    "openai": _marker(_OPENAI, "last"),
+_READERS: dict[str, _Reader[Fraction]] = {
+    "gsm8k": _marker(_GSM8K, "last", parse_number),
+    "boxed": _boxed(parse_number),
+    "shepherd": _marker(_SHEPHERD, "last", parse_number),
+    "openai": _marker(_OPENAI, "last", parse_number),
     "subq": _marker(_FINAL, "first", _first_number_unless_unknown),
     "zeroeval": _json_value(first_number),
 }
@@ -179,8 +241,26 @@ _READERS: dict[str, _Reader] = {
 _AUTO = (
     _READERS["gsm8k"],
     _READERS["boxed"],
-    _marker(_FINAL, "first"),
+    _marker(_FINAL, "first", parse_number),
     _READERS["shepherd"],
-    _marker(_OPENAI_LINE, "last"),
+    _marker(_OPENAI_LINE, "last", parse_number),
     _json_value(parse_number),
+)
+
+_TEXTS: dict[str, _Reader[str]] = {
+    "gsm8k": _marker(_GSM8K, "last", _whole),
+    "boxed": boxed_text,
+    "shepherd": _marker(_SHEPHERD, "last", _whole),
+    "openai": _marker(_OPENAI, "last", _whole),
+    "subq": _marker(_FINAL, "first", _whole),
+    "zeroeval": _json_value(_whole),
+}
+
+_AUTO_TEXTS = (
+    _TEXTS["gsm8k"],
+    _TEXTS["boxed"],
+    _TEXTS["subq"],
+    _TEXTS["shepherd"],
+    _marker(_OPENAI_LINE, "last", _whole),
+    _TEXTS["zeroeval"],
 )

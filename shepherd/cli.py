@@ -24,6 +24,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "score": ("verifier.cli:score", "Score every step of a pool's candidates, or of one solution."),
     "rerank": ("generation.cli:rerank", "Sample, score, choose the best of n; against majority vote."),
     "problems": ("generation.embedded.cli:problems", "Write problems of the embedded world to a file."),
+    "data": ("verifier.data.cli:data", "Check training data: rows, lengths, contamination."),
     "runs": ("shepherd.runs_cli:runs", "List the runs: state, age, size."),
 }
 

@@ -12,7 +12,7 @@ import json
 import lzma
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, TextIO
@@ -112,10 +112,13 @@ def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
     return _parse_object(text, path, 1)
 
 
-def read_jsonl(path: str | os.PathLike[str]) -> Iterator[tuple[int, dict[str, Any]]]:
+def read_jsonl(
+    path: str | os.PathLike[str], on_bytes: Callable[[int], None] | None = None
+) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield each row of a JSON lines file with its 1-based line number.
 
     Blank lines are skipped. ``.gz`` and ``.xz`` are read by their suffix; ``-`` is standard input.
+    ``on_bytes`` is told the length of each line, unpacked.
 
     Raises:
         ShepherdError: naming file and line, for what is not UTF-8, not JSON, not an object, cut short, or
@@ -126,6 +129,8 @@ def read_jsonl(path: str | os.PathLike[str]) -> Iterator[tuple[int, dict[str, An
     try:
         with _open_bytes(path) as stream:
             for line, raw in enumerate(stream, start=1):
+                if on_bytes is not None:
+                    on_bytes(len(raw))
                 if line == 1:
                     raw = raw.removeprefix(b"\xef\xbb\xbf")
                 if not raw.strip():

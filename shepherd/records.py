@@ -25,7 +25,6 @@ __all__ = [
     "StepRow",
     "iter_pool",
     "read_pool",
-    "read_problems",
     "read_scores",
     "write_pool",
     "write_scores",
@@ -263,16 +262,6 @@ def read_pool(path: str | os.PathLike[str]) -> list[ProblemPool]:
 def write_pool(path: str | os.PathLike[str], pools: Iterable[ProblemPool]) -> None:
     """Write a pool file, whole or not at all."""
     write_jsonl(path, (pool.to_json() for pool in pools))
-
-
-def read_problems(path: str | os.PathLike[str], limit: int | None = None) -> list[Problem]:
-    """Read the first ``limit`` problems of a file (all, if None); a pool file will do."""
-    problems: list[Problem] = []
-    for line, row in _rows_with_unique_ids(path, "problem", "answer"):
-        if limit is not None and len(problems) >= limit:
-            break
-        problems.append(Problem.from_json(row, _name(path), line))
-    return problems
 
 
 def read_scores(path: str | os.PathLike[str], pools: Sequence[ProblemPool]) -> list[ScoreLine]:

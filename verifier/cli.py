@@ -22,9 +22,10 @@ if TYPE_CHECKING:
 @click.command("train-prm")
 @click.option(
     "--data",
-    metavar="FILE",
-    help="Training rows as JSON lines: Math-Shepherd (input, label), TRL stepwise (prompt, completions, "
-    "labels) or step rows (question, steps, labels).  [default: the packaged rows]",
+    metavar="NAME|FILE",
+    help="math-shepherd, trl-stepwise or prm800k (from the hub), or rows in a file: Math-Shepherd (input, "
+    "label), TRL stepwise (prompt, completions, labels), PRM800K, or question, steps, labels.  "
+    "[default: the packaged rows]",
 )
 @run_options
 def train_prm(options: RunOptions, data: str | None) -> None:
@@ -173,9 +174,9 @@ def _print_config(config: ScoreConfig, as_json: bool) -> None:
 
 def _inputs(config: TrainPrmConfig) -> list[Path]:
     """Files whose SHA-256 the manifest keeps."""
-    from verifier.rows import rows_path
+    from verifier.data.sources import locate
 
-    named = [rows_path(config.data), *([] if config.heldout is None else [rows_path(config.heldout)])]
+    named = [*locate(config.data), *([] if config.heldout is None else locate(config.heldout))]
     return [Path(path) for path in named if path != "-"]
 
 

@@ -49,8 +49,16 @@ class TrainPrmConfig(Config):
 
     Attributes:
         base: a Hugging Face name, a folder, or ``embedded:base``.
-        data: ``embedded`` (the packaged rows) or a file: Math-Shepherd, TRL stepwise or step rows.
-        on_bad_row: a row whose labels do not fit its tags stops the run (``error``) or is counted (``skip``).
+        data: ``embedded`` (the packaged rows), a published set by name (``math-shepherd``, ``trl-stepwise``,
+            ``prm800k``; see `verifier.data.sources`) or a file in one of their formats, or of step rows.
+        on_bad_row: a row whose labels do not fit its tags stops the run (``error``) or is counted (``skip``);
+            null skips in a published set, whose few bad rows are known, and stops in a file.
+        dedup: keep only the first of rows with the same question and steps; null: in a published set.
+        prm800k_neutral: label of a PRM800K step that a person rated neutral.
+        evaluation_problems: what no training question may be one of: ``embedded`` (the packaged pool),
+            ``gsm8k``, files; null: the packaged pool for ``embedded``, else GSM8K test where it is at hand.
+        allow_contamination: train on such questions all the same.
+        drop_contaminated: leave them out, counted, and go on.
         control: ``shuffled_labels`` permutes all training labels: a verifier that must know nothing.
         batch_tokens: most padded tokens in one forward pass.
         batch_solutions: cut batches by this many solutions as well; null for tokens alone.
@@ -64,8 +72,12 @@ class TrainPrmConfig(Config):
     base: str = "embedded:base"
     data: str = "embedded"
     heldout: str | None = None
-    on_bad_row: Literal["error", "skip"] = "error"
-    dedup: bool = False
+    on_bad_row: Literal["error", "skip"] | None = None
+    dedup: bool | None = None
+    prm800k_neutral: Literal["good", "bad", "null"] = "good"
+    evaluation_problems: tuple[str, ...] | None = None
+    allow_contamination: bool = False
+    drop_contaminated: bool = False
     limit: int | None = Field(None, ge=1)
     control: Literal["none", "shuffled_labels"] = "none"
     template: TemplateConfig = TemplateConfig()
@@ -110,6 +122,8 @@ class TrainPrmConfig(Config):
     def _consistent(self) -> TrainPrmConfig:
         if self.early_stopping is not None and self.heldout is None and self.eval_fraction == 0:
             raise ValueError("early_stopping needs held-out rows: set eval_fraction above 0, or heldout")
+        if self.allow_contamination and self.drop_contaminated:
+            raise ValueError("allow_contamination and drop_contaminated exclude each other; set one of them")
         return self
 
 

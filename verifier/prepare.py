@@ -10,11 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shepherd.errors import ShepherdError
+from shepherd.records import StepRow
 from verifier import heldout
 from verifier import model as models
 from verifier.batches import EncodedRows, encode_rows, make_plan, shuffle_labels
 from verifier.config import TrainPrmConfig
-from verifier.rows import RowCounts, describe, read_rows
+from verifier.data.contaminated import Contamination, check_questions, refuse_contaminated
+from verifier.data.rows import OnBadRow, RowCounts, describe, read_rows
+from verifier.data.sources import is_published
 from verifier.tags import TagContract, Template, resolve
 
 
@@ -24,6 +27,7 @@ class Prepared:
 
     Attributes:
         read: what the data file held, repaired and left out.
+        contamination: which training questions also stand among the evaluation problems.
         plan: row indices of each forward pass of the whole run.
         steps: optimizer steps of the whole run.
     """
@@ -32,6 +36,7 @@ class Prepared:
     tokenizer: Any
     contract: TagContract
     read: RowCounts
+    contamination: Contamination
     train: EncodedRows
     heldout: EncodedRows
     plan: list[NDArray[np.int64]]
@@ -73,6 +78,7 @@ class Prepared:
         """What a log, a dry run and the model card say of the data."""
         return {
             "read": self.read.to_json(),
+            "contamination": self.contamination.to_json(),
             "train": self.train.counts(),
             "heldout": self.heldout.counts(),
             "batches": len(self.plan),
@@ -84,6 +90,9 @@ class Prepared:
     def lines(self) -> Iterator[str]:
         """The same for a run's log, with each row that was left out."""
         yield from describe(self.read)
+        yield from self.contamination.lines()
+        if self.config.drop_contaminated:
+            yield f"contamination: {len(self.contamination.contaminated):,} questions left out"
         for name, rows in (("train", self.train), ("heldout", self.heldout)):
             yield f"{name}: " + ", ".join(f"{key} {value:,}" for key, value in rows.counts().items())
         yield (
@@ -94,11 +103,11 @@ class Prepared:
 
 def prepare(config: TrainPrmConfig) -> Prepared:
     """Read rows, hold questions out, encode, and plan every batch; no model is loaded."""
-    rows, read = read_rows(config.data, on_bad_row=config.on_bad_row, dedup=config.dedup, limit=config.limit)
+    rows, read, contamination = _read(config)
     if config.heldout is None:
         train, held = heldout.split_by_question(rows, config.eval_fraction, config.seed, config.eval_limit)
     else:
-        other, _ = read_rows(config.heldout, on_bad_row=config.on_bad_row)
+        other, _ = read_rows(config.heldout, on_bad_row=_on_bad_row(config), neutral=config.prm800k_neutral)
         questions = {row.question.strip() for row in other}
         train = [row for row in rows if row.question.strip() not in questions]
         held = heldout.first_questions(other, config.eval_limit)
@@ -123,4 +132,28 @@ def prepare(config: TrainPrmConfig) -> Prepared:
     if config.max_steps is not None:
         steps = min(steps, config.max_steps)
     plan = plan[: steps * config.accumulation]
-    return Prepared(config, tokenizer, contract, read, encoded, held_encoded, plan, steps)
+    return Prepared(config, tokenizer, contract, read, contamination, encoded, held_encoded, plan, steps)
+
+
+def _read(config: TrainPrmConfig) -> tuple[list[StepRow], RowCounts, Contamination]:
+    """The rows to train on; refused where evaluation problems stand among them, unless told otherwise."""
+    rows, read = read_rows(
+        config.data,
+        on_bad_row=_on_bad_row(config),
+        dedup=is_published(config.data) if config.dedup is None else config.dedup,
+        limit=config.limit,
+        neutral=config.prm800k_neutral,
+    )
+    if not config.drop_contaminated:
+        return rows, read, refuse_contaminated(read.questions, config)
+    found = check_questions(read.questions, config)
+    left = [row for row in rows if row.question not in found.contaminated]
+    if not left:
+        raise ShepherdError(
+            f"{config.data}: every question stands among the evaluation problems; use other data"
+        )
+    return left, read, found
+
+
+def _on_bad_row(config: TrainPrmConfig) -> OnBadRow:
+    return config.on_bad_row or ("skip" if is_published(config.data) else "error")

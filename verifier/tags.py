@@ -101,7 +101,7 @@ def text_of(question: str, steps: Sequence[str], tag: str = TAG) -> str:
     r"""The verifier's input: ``{question} Step 1: … ки\nStep 2: … ки``, the tag standing nowhere else.
 
     A tag inside the question or a step would be read as the end of a step, so it is removed there.
-    `verifier.rows` counts the training rows it happens to.
+    `verifier.data.rows` counts the training rows it happens to.
     """
     return prompt(without_tag(question, tag)) + render([without_tag(step, tag) for step in steps], tag)
 

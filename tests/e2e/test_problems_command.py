@@ -5,9 +5,9 @@ from pathlib import Path
 
 from click.testing import CliRunner
 
+from shepherd import problems as sources
 from shepherd.answers import extract
 from shepherd.cli import cli
-from shepherd.records import read_problems
 
 
 def test_problems_are_written_with_answers_and_solutions(tmp_path: Path) -> None:
@@ -16,7 +16,7 @@ def test_problems_are_written_with_answers_and_solutions(tmp_path: Path) -> None
     result = CliRunner().invoke(cli, asked)
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["count"] == 12
-    problems = read_problems(out / "problems.jsonl")
+    problems = sources.read(str(out / "problems.jsonl"))
     assert len({problem.id for problem in problems}) == 12
     for line in (out / "problems.jsonl").read_text("utf-8").splitlines():
         row = json.loads(line)

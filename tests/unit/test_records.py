@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shepherd import problems
 from shepherd.errors import ShepherdError
 from shepherd.records import (
     Candidate,
@@ -17,7 +18,6 @@ from shepherd.records import (
     StepRow,
     iter_pool,
     read_pool,
-    read_problems,
     read_scores,
     write_pool,
     write_scores,
@@ -128,7 +128,7 @@ def test_an_empty_pool_and_a_repeated_id_are_errors(tmp_path: Path) -> None:
     with pytest.raises(ShepherdError, match=f'^{path}:3: id "p1" was already on line 1; ids must differ'):
         read_pool(path)
     with pytest.raises(ShepherdError, match=r":3: id"):
-        read_problems(path)
+        problems.read(str(path))
 
 
 def test_what_came_before_a_fault_was_read(tmp_path: Path) -> None:
@@ -142,12 +142,12 @@ def test_what_came_before_a_fault_was_read(tmp_path: Path) -> None:
 
 def test_the_first_problems_can_be_read_alone(tmp_path: Path) -> None:
     path = _write(tmp_path / "pool.jsonl", LINE, {**LINE, "id": "p2"}, {"id": "broken"})
-    assert [problem.id for problem in read_problems(path, limit=2)] == ["p1", "p2"]
-    assert read_problems(path, limit=0) == []
+    assert [problem.id for problem in problems.read(str(path), limit=2)] == ["p1", "p2"]
+    assert problems.read(str(path), limit=0) == []
     with pytest.raises(
         ShepherdError, match=r':3: no "question" field; a problem line needs id, question and answer$'
     ):
-        read_problems(path)
+        problems.read(str(path))
 
 
 POOL = [

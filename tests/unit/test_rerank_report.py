@@ -89,7 +89,7 @@ def test_policies_are_counted() -> None:
         pool("a", [1, 2, None]),
         pool("b", [None, None, None]),
         pool("c", [1, 1, 1], gold=None),
-        pool("d", [1, 1, 1], gold="a lot"),
+        pool("d", [1, 1, 1], gold=" "),
         ProblemPool(Problem("e", "?", "1"), (Candidate(""), Candidate("The answer is: 1"), Candidate(""))),
     ]
     found = measure(pools)

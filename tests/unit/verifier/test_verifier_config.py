@@ -52,7 +52,7 @@ def test_early_stopping_needs_held_out_rows() -> None:
 
 def test_importing_the_room_rows_and_config_loads_no_torch() -> None:
     code = (
-        "import sys, verifier, verifier.rows, verifier.tags, verifier.config, verifier.cli; "
+        "import sys, verifier, verifier.data.rows, verifier.tags, verifier.config, verifier.cli; "
         "sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

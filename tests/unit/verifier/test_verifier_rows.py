@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from shepherd.errors import ShepherdError
 from shepherd.files import read_jsonl
 from shepherd.steps import TAG
-from verifier.math_shepherd import BadRowError, parse_math_shepherd
-from verifier.rows import describe, parse, read_rows
+from verifier.data.math_shepherd import BadRowError, parse_math_shepherd
+from verifier.data.parse import parse
+from verifier.data.rows import describe, read_rows
 
 
 def _write(path: Path, rows: list[dict[str, Any]]) -> str:

@@ -44,7 +44,7 @@ def test_mistral_has_the_published_ids(mistral: Any) -> None:
 
 
 def test_mistral_round_trip_on_real_rows(mistral: Any, foreign_data: Path) -> None:
-    from verifier.rows import read_rows
+    from verifier.data.rows import read_rows
 
     contract = resolve(mistral)
     rows, _ = read_rows(str(foreign_data / "math_shepherd" / "openr_samples_math-shepherd.jsonl"))

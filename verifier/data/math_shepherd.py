@@ -2,7 +2,7 @@
 
 Signs also stand inside steps, so they are never counted: tag by tag, the text of ``input`` must be found
 again in ``label``, and what stands in the tag's place is the label. The rules for rows that are not as they
-should be are those of `verifier.rows`. No torch here.
+should be are those of `verifier.data.rows`. No torch here.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from generation.config import PromptConfig
 from shepherd.config import Config
@@ -22,6 +22,9 @@ class SftConfig(Config):
         data: ``embedded``, ``gsm8k`` (the train split on the hub), or a file of solved problems: question and
             solution, question and steps, or GSM8K's question and answer.
         limit: the first so many rows; null for all of a file, and 4,000 of the embedded world.
+        evaluation_problems: what no training question may be one of, as for `shepherd train-prm`.
+        allow_contamination: train on such questions all the same.
+        drop_contaminated: leave them out, counted, and go on.
         annotations: GSM8K's calculator notes, as in ``48/2=<<48/2=24>>24``: keep or drop them.
         tags: close every step by the tag, as Math-Shepherd's generators do, the packaged models among them.
         prompt: as `shepherd generate` is told; the solution is what follows it.
@@ -36,6 +39,9 @@ class SftConfig(Config):
     base: str = Field("embedded:weak", min_length=1)
     data: str = Field("embedded", min_length=1)
     limit: int | None = Field(None, ge=1)
+    evaluation_problems: tuple[str, ...] | None = None
+    allow_contamination: bool = False
+    drop_contaminated: bool = False
     annotations: Literal["keep", "drop"] = "drop"
     tags: bool = False
     prompt: PromptConfig = PromptConfig()
@@ -69,3 +75,9 @@ class SftConfig(Config):
 
     seed: int = Field(0, ge=0)
     threads: int | None = Field(None, ge=1)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> SftConfig:
+        if self.allow_contamination and self.drop_contaminated:
+            raise ValueError("allow_contamination and drop_contaminated exclude each other; set one of them")
+        return self

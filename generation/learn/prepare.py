@@ -13,8 +13,10 @@ from generation.learn.config import SftConfig
 from generation.learn.rows import EncodedSolutions, encode_rows, make_order
 from generation.learn.solutions import Solved, read_solved
 from shepherd.errors import ShepherdError
+from shepherd.records import StepRow
 from verifier import heldout
 from verifier import model as models
+from verifier.data.contaminated import Contamination, check_questions, refuse_contaminated
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +25,7 @@ class Prepared:
 
     Attributes:
         read: what the data held.
+        contamination: which training questions also stand among the evaluation problems.
         order: row of each place of the whole run; `batch_size` of them are a forward pass.
         steps: optimizer steps of the whole run.
     """
@@ -30,6 +33,7 @@ class Prepared:
     config: SftConfig
     tokenizer: Any
     read: Solved
+    contamination: Contamination
     train: EncodedSolutions
     heldout: EncodedSolutions
     order: NDArray[np.int64]
@@ -44,6 +48,7 @@ class Prepared:
         """What a log, a dry run and the result say of the data."""
         return {
             "read": self.read.counts(),
+            "contamination": self.contamination.to_json(),
             "train": self.train.counts(),
             "heldout": self.heldout.counts(),
             "steps": self.steps,
@@ -52,15 +57,18 @@ class Prepared:
 
     def lines(self) -> Iterator[str]:
         """The same for a run's log."""
-        for name, part in self.counts().items():
-            pairs = part.items() if isinstance(part, dict) else [(name, part)]
-            yield f"{name}: " + ", ".join(f"{key} {value:,}" for key, value in pairs)
+        parts = {"read": self.read, "train": self.train, "heldout": self.heldout}
+        for name, part in parts.items():
+            yield f"{name}: " + ", ".join(f"{key} {value:,}" for key, value in part.counts().items())
+        yield from self.contamination.lines()
+        yield f"plan: {self.steps:,} steps, {int(self.train.lengths[self.order].sum()):,} tokens"
 
 
 def prepare(config: SftConfig) -> Prepared:
     """Read solutions, hold questions out, encode, and fix the order; no model is loaded."""
     solved = read_solved(config)
-    train, held = heldout.split_by_question(solved.rows, config.eval_fraction, config.seed, config.eval_limit)
+    rows, contamination = _without_evaluation(solved, config)
+    train, held = heldout.split_by_question(rows, config.eval_fraction, config.seed, config.eval_limit)
     tokenizer = models.load_tokenizer(config.base)
     encoded, held_encoded = (
         encode_rows(
@@ -80,4 +88,17 @@ def prepare(config: SftConfig) -> Prepared:
     steps = -(-len(order) // rows_a_step)
     if config.max_steps is not None:
         steps = min(steps, config.max_steps)
-    return Prepared(config, tokenizer, solved, encoded, held_encoded, order[: steps * rows_a_step], steps)
+    return Prepared(
+        config, tokenizer, solved, contamination, encoded, held_encoded, order[: steps * rows_a_step], steps
+    )
+
+
+def _without_evaluation(solved: Solved, config: SftConfig) -> tuple[list[StepRow], Contamination]:
+    """The rows to train on; refused where evaluation problems stand among them, unless told otherwise."""
+    if not config.drop_contaminated:
+        return solved.rows, refuse_contaminated(solved.questions, config)
+    found = check_questions(solved.questions, config)
+    left = [row for row in solved.rows if row.question not in found.contaminated]
+    if not left:
+        raise ShepherdError(f"{config.data}: every question is an evaluation problem; use other data")
+    return left, found

@@ -13,7 +13,6 @@ from shepherd.errors import ShepherdError
 
 if TYPE_CHECKING:
     from generation.learn.config import SftConfig
-    from generation.learn.prepare import Prepared
 
 RESULT = "results.json"
 
@@ -86,19 +85,18 @@ def _show_plan(config: SftConfig, as_json: bool) -> None:
 
     found: dict[str, Any] = {"config": config.model_dump(mode="json")}
     try:
-        prepared: Prepared | None = prepare(config)
+        counts = prepare(config).counts()
         trainable, total = count_parameters(config.base, config.lora)
-        found |= {"trainable_parameters": trainable, "parameters": total, **prepared.counts()}
+        found |= {"trainable_parameters": trainable, "parameters": total, **counts}
     except ShepherdError as error:
         if not _is_remote(config):
             raise
-        prepared = None
         found["unknown"] = str(error)
     if as_json:
         print_json(found)
         return
     click.echo(dump_yaml(config))
-    if prepared is None:
+    if "unknown" in found:
         click.echo(f"tokens and steps: unknown until data and base are here ({found['unknown']})")
         return
     train, held = found["train"], found["heldout"]

@@ -4,7 +4,7 @@ One Parquet file (zstd) each, with the counts of the parse in its metadata. It h
 deduplication and the treatment of bad rows can differ between runs. What cannot be written or read is left:
 the file itself is parsed again.
 
-Left out on purpose: a size limit; a file of 793 MB is kept in some 90 MB, and deleting the folder is safe.
+Left out on purpose: a size limit. Deleting the folder is safe at any time.
 """
 
 from __future__ import annotations

@@ -14,8 +14,8 @@ from shepherd.cli import cli
 
 ROWS: list[dict[str, Any]] = [
     {
-        "input": "Tom has 3 apples and buys 4 more of them. How many are there? Step 1: 3 + 4 = 7 ки\nStep 2: So 7 ки",
-        "label": "Tom has 3 apples and buys 4 more of them. How many are there? Step 1: 3 + 4 = 7 +\nStep 2: So 7 -",
+        "input": "Tom has 3 apples and buys 4 more. How many now? Step 1: 3 + 4 = 7 ки\nStep 2: So 7 ки",
+        "label": "Tom has 3 apples and buys 4 more. How many now? Step 1: 3 + 4 = 7 +\nStep 2: So 7 -",
         "task": "GSM8K",
     },
     {"input": "How many? Step 1: a ки\nStep 2: b ки", "label": "How many? Step 1: a +", "task": "GSM8K"},
@@ -39,7 +39,7 @@ def rows(tmp_path: Path) -> Path:
 @pytest.fixture
 def evaluation(tmp_path: Path) -> Path:
     path = tmp_path / "test.jsonl"
-    question = "TOM has 3 apples -- and buys 4 more of them: how many are there"
+    question = "TOM has 3 apples -- and buys 4 more: how many now"
     path.write_text(json.dumps({"question": question, "answer": "3 + 4\n#### 7"}) + "\n")
     return path
 
@@ -59,7 +59,7 @@ def test_it_shows_counts_reasons_and_contamination(rows: Path, evaluation: Path,
         line.startswith(f"contamination: 1 of 2 questions stand in {evaluation} (1 of its 1)")
         for line in lines
     )
-    assert "row 1: Tom has 3 apples and buys 4 more of them. How many are there?" in lines
+    assert "row 1: Tom has 3 apples and buys 4 more. How many now?" in lines
     assert "\x1b" not in done.stdout
 
 

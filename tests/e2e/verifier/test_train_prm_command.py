@@ -146,7 +146,7 @@ def test_unknown_keys_and_files_are_told(train: Command, tmp_path: Path) -> None
     assert "did you mean learning_rate?" in done.stderr
     done = train(data=str(tmp_path / "nothing.jsonl"))
     assert done.exit_code == 1
-    assert "nothing.jsonl: No such file" in done.stderr
+    assert "nothing.jsonl: no such file; give a file of rows" in done.stderr
     done = CliRunner().invoke(cli, ["train-prm", "--resume", "runs/nothing"])
     assert done.exit_code == 1
     assert "no run here" in done.stderr

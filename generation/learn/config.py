@@ -1,4 +1,4 @@
-"""What `shepherd sft` can be told; the defaults are those of `configs/sft/embedded.yaml`."""
+"""What `shepherd sft` can be told. No torch is imported here."""
 
 from __future__ import annotations
 

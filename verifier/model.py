@@ -254,7 +254,13 @@ def base_fingerprint(model: Any, contract: TagContract) -> str:
 
 
 def nf4(dtype: torch.dtype, skip: Sequence[str] | None = None, *, double: bool = True) -> Any:
-    """NF4, with double quantization unless told otherwise; modules named in `skip` stay as they are (None: the output head)."""
+    """NF4, with double quantization unless told otherwise.
+
+    Args:
+        dtype: that it computes in.
+        skip: modules that stay as they are; None for the output head.
+        double: quantize the scales too (arXiv 2305.14314, section 3).
+    """
     from transformers import BitsAndBytesConfig
 
     return BitsAndBytesConfig(

@@ -1,4 +1,4 @@
-"""What `shepherd sft` can be told; the defaults are those of `configs/sft/embedded.yaml`."""
+"""What `shepherd sft` can be told. No torch is imported here."""
 
 from __future__ import annotations
 
@@ -28,6 +28,9 @@ class SftConfig(Config):
         allow_contamination: train on such questions all the same.
         drop_contaminated: leave them out, counted, and go on.
         limit: the first so many rows; null for all of a file, and 4,000 of the embedded world.
+        evaluation_problems: what no training question may be one of, as for `shepherd train-prm`.
+        allow_contamination: train on such questions all the same.
+        drop_contaminated: leave them out, counted, and go on.
         annotations: GSM8K's calculator notes, as in ``48/2=<<48/2=24>>24``: keep or drop them.
         tags: close every step by the tag, as Math-Shepherd's generators do, the packaged models among them.
         prompt: as `shepherd generate` is told; the solution is what follows it.
@@ -46,6 +49,9 @@ class SftConfig(Config):
     allow_contamination: bool = False
     drop_contaminated: bool = False
     limit: int | None = Field(None, ge=1)
+    evaluation_problems: tuple[str, ...] | None = None
+    allow_contamination: bool = False
+    drop_contaminated: bool = False
     annotations: Literal["keep", "drop"] = "drop"
     tags: bool = False
     prompt: PromptConfig = PromptConfig()

@@ -25,6 +25,7 @@ class Prepared:
 
     Attributes:
         read: what the data held.
+        contamination: which training questions also stand among the evaluation problems.
         order: row of each place of the whole run; `batch_size` of them are a forward pass.
         steps: optimizer steps of the whole run.
     """
@@ -47,6 +48,7 @@ class Prepared:
         """What a log, a dry run and the result say of the data."""
         return {
             "read": self.read.counts(),
+            "contamination": self.contamination.to_json(),
             "train": self.train.counts(),
             "heldout": self.heldout.counts(),
             "steps": self.steps,
@@ -55,12 +57,11 @@ class Prepared:
 
     def lines(self) -> Iterator[str]:
         """The same for a run's log."""
-        for name, part in self.counts().items():
-            pairs = part.items() if isinstance(part, dict) else [(name, part)]
-            yield f"{name}: " + ", ".join(f"{key} {value:,}" for key, value in pairs)
+        parts = {"read": self.read, "train": self.train, "heldout": self.heldout}
+        for name, part in parts.items():
+            yield f"{name}: " + ", ".join(f"{key} {value:,}" for key, value in part.counts().items())
         yield from self.contamination.lines()
-        if self.config.drop_contaminated:
-            yield f"contamination: {len(self.contamination.contaminated):,} questions left out"
+        yield f"plan: {self.steps:,} steps, {int(self.train.lengths[self.order].sum()):,} tokens"
 
 
 def prepare(config: SftConfig) -> Prepared:
@@ -88,14 +89,7 @@ def prepare(config: SftConfig) -> Prepared:
     if config.max_steps is not None:
         steps = min(steps, config.max_steps)
     return Prepared(
-        config,
-        tokenizer,
-        solved,
-        contamination,
-        encoded,
-        held_encoded,
-        order[: steps * rows_a_step],
-        steps,
+        config, tokenizer, solved, contamination, encoded, held_encoded, order[: steps * rows_a_step], steps
     )
 
 
@@ -106,7 +100,5 @@ def _without_evaluation(solved: Solved, config: SftConfig) -> tuple[list[StepRow
     found = check_questions(solved.questions, config)
     left = [row for row in solved.rows if row.question not in found.contaminated]
     if not left:
-        raise ShepherdError(
-            f"{config.data}: every question stands among the evaluation problems; use other data"
-        )
+        raise ShepherdError(f"{config.data}: every question is an evaluation problem; use other data")
     return left, found

@@ -7,21 +7,20 @@ rows of `shepherd train-prm` will do; one with a wrong step is passed over.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from generation.learn.config import EMBEDDED_ROWS, SftConfig
+from shepherd import problems
 from shepherd.answers import extract
 from shepherd.errors import ShepherdError, at
-from shepherd.files import read_jsonl
 from shepherd.records import StepRow
 from shepherd.steps import TAG, render, split
 
 _FIELDS = 'a row needs "question" and one of "answer" (GSM8K, ending in #### 72), "solution", "steps"'
 _ANNOTATION = re.compile(r"<<[^<>\n]*>>")
 _GSM8K_END = re.compile(r"\n?[ \t]*####[ \t]*(.*)\Z", re.DOTALL)
-_GSM8K = ("openai/gsm8k", "main")
 
 
 @dataclass(slots=True)
@@ -32,13 +31,13 @@ class Solved:
         rows: questions and steps, every step right.
         read: rows read.
         with_wrong_steps: rows of steps with labels, one of them below 1 or unknown.
-        questions: each question with the line it first stands on.
+        questions: each question of the kept rows and the line it first stands on.
     """
 
-    questions: dict[str, int] = field(default_factory=dict)
     rows: list[StepRow] = field(default_factory=list)
     read: int = 0
     with_wrong_steps: int = 0
+    questions: dict[str, int] = field(default_factory=dict)
 
     def counts(self) -> dict[str, int]:
         """For logs and results."""
@@ -55,9 +54,9 @@ def read_solved(config: SftConfig) -> Solved:
     if config.data == "embedded":
         found.rows = _embedded(config)
         found.read = len(found.rows)
-        found.questions = {row.question: line for line, row in enumerate(found.rows, 1)}
+        found.questions = {row.question: line for line, row in enumerate(found.rows, start=1)}
         return found
-    for line, data in _read(config.data):
+    for line, data in problems.read_raw(config.data, "train"):
         if config.limit is not None and len(found.rows) >= config.limit:
             break
         found.read += 1
@@ -149,23 +148,6 @@ def _embedded(config: SftConfig) -> list[StepRow]:
 
     drawn = generate_problems("train", config.limit or EMBEDDED_ROWS, config.seed)
     return [StepRow(each.problem.question, each.solution, (1.0,) * len(each.solution)) for each in drawn]
-
-
-def _read(source: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    """Rows with their line numbers."""
-    if source != "gsm8k":
-        yield from read_jsonl(source)
-        return
-    import datasets
-
-    try:
-        rows = datasets.load_dataset(*_GSM8K, split="train")
-    except (OSError, ValueError, RuntimeError) as error:
-        raise ShepherdError(
-            f"data gsm8k: {_GSM8K[0]} cannot be loaded ({type(error).__name__}); put GSM8K's train.jsonl "
-            "(github.com/openai/grade-school-math) on this machine, and give it as --data train.jsonl"
-        ) from error
-    yield from enumerate(rows, start=1)
 
 
 def _text(data: Mapping[str, Any], key: str, where: str, line: int) -> str:

@@ -119,14 +119,14 @@ class _Watch(TrainerCallback):
         self.tokens_per_s, self._tokens, self._busy_s, self._logged_s = 0.0, 0, 0.0, -_LOG_EVERY_S
         self._started = time.monotonic()
 
-    def on_step_begin(self, *_: Any, **__: Any) -> None:
+    def on_step_begin(self, args: Any, state: Any, control: Any, **more: Any) -> None:
         """Before the first step after a resume, draw on where the killed run would have."""
         if self.rng is not None:
             checkpoint.restore_random_state(self.rng)
             self.rng = None
         self._started = time.monotonic()
 
-    def on_pre_optimizer_step(self, *_: Any, **__: Any) -> None:
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **more: Any) -> None:
         """A gradient that is not finite ends the run before it reaches the adapter."""
         gradients = [p.grad for p in models.trainable_parameters(self.model) if p.grad is not None]
         if not all(bool(torch.isfinite(gradient).all()) for gradient in gradients):
@@ -135,11 +135,10 @@ class _Watch(TrainerCallback):
                 "dtype float32 or bfloat16"
             )
 
-    def on_log(
-        self, args: Any, state: Any, control: Any, logs: Mapping[str, Any] | None = None, **others: Any
-    ) -> None:
+    def on_log(self, args: Any, state: Any, control: Any, **more: Any) -> None:
         """TRL logs every step, after its end."""
-        if logs is None or "loss" not in logs:
+        logs: Mapping[str, Any] = more["logs"]
+        if "loss" not in logs:  # the summary at the end
             return
         loss, steps = float(logs["loss"]), self.prepared.steps
         if self.bar is not None:
@@ -154,7 +153,7 @@ class _Watch(TrainerCallback):
                 tokens_per_s=round(self.tokens_per_s),
             )
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **others: Any) -> None:
+    def on_step_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
         """Evaluate and write a checkpoint where it is time to."""
         self._busy_s += time.monotonic() - self._started
         self._tokens += self.tokens[self.done]

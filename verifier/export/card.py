@@ -42,7 +42,8 @@ def _front_matter(described: Exported) -> str:
 def _summary(described: Exported, warning: Sequence[str]) -> str:
     text = (
         f"`{described.base}` with the adapter of verifier `{described.source_verifier}` merged in, in "
-        f"{described.dtype}, as a token-classification model: {_GIVES[described.head]}. {_difference(described)}"
+        f"{described.dtype}, as a token-classification model: {_GIVES[described.head]}. "
+        f"{_difference(described)}"
     )
     title = "Outcome verifier" if described.head == "outcome" else "Step verifier"
     return "\n\n".join([f"# {title}, merged", text.strip(), *warning])

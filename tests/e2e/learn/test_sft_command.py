@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from shepherd import hub
 from shepherd.cli import cli
 
 Sft = Callable[..., Result]
@@ -122,19 +123,11 @@ def test_a_dry_run_says_how_much_work_it_is_and_writes_nothing(sft: Sft, tmp_pat
 
 
 def test_a_dry_run_without_the_hub_says_what_is_unknown(sft: Sft, monkeypatch: pytest.MonkeyPatch) -> None:
-    import datasets
-
-    def refused(*_: object, **__: object) -> None:
-        raise ConnectionError("Couldn't reach the Hub")
-
-    monkeypatch.setattr(datasets, "load_dataset", refused)
+    monkeypatch.setattr(hub, "unreachable", lambda: "HF_HUB_OFFLINE is set")
     done = sft("--config", "tinyllama-gsm8k", "--dry-run")
     assert done.exit_code == 0, done.output
     assert "base: TinyLlama/TinyLlama_v1.1" in done.stdout
-    assert (
-        "tokens and steps: unknown until data and base are here (data gsm8k: openai/gsm8k cannot"
-        in done.stdout
-    )
+    assert "tokens and steps: unknown until data and base are here (openai/gsm8k" in done.stdout
 
 
 def test_a_broken_row_costs_no_run(sft: Sft, tmp_path: Path) -> None:
@@ -146,6 +139,32 @@ def test_a_broken_row_costs_no_run(sft: Sft, tmp_path: Path) -> None:
     assert done.stderr.startswith(f'error: {path}:2: "answer" does not end in a line')
     assert done.stderr.count("\n") == 1
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_evaluation_problems_among_the_training_questions_are_refused(sft: Sft, tmp_path: Path) -> None:
+    rows = [
+        {
+            "question": f"Tom has {n} red apples and buys {n} more of them. How many?",
+            "answer": f"{n}\n#### {n}",
+        }
+        for n in range(2, 12)
+    ]
+    train, test = tmp_path / "train.jsonl", tmp_path / "test.jsonl"
+    train.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    test.write_text(json.dumps({**rows[4], "question": rows[4]["question"].upper()}) + "\n")
+    against = ("--data", str(train), "--set", f'evaluation_problems=["{test}"]')
+    refused = sft(*against, "--out", "out")
+    assert refused.exit_code == 1
+    assert refused.stderr.startswith(f"error: {train}:5: the question ")
+    assert "--set drop_contaminated=true" in refused.stderr
+    assert not (tmp_path / "out").exists()
+    left = sft(*against, "--set", "drop_contaminated=true", "--dry-run", "--json")
+    assert left.exit_code == 0, left.output
+    found = json.loads(left.stdout)
+    assert found["read"]["kept"] == 10
+    assert found["train"]["rows"] + found["heldout"]["rows"] == 9
+    anyway = json.loads(sft(*against, "--set", "allow_contamination=true", "--dry-run", "--json").stdout)
+    assert anyway["train"]["rows"] + anyway["heldout"]["rows"] == 10
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import pytest
 
 from generation.learn.config import SftConfig
 from generation.learn.solutions import parse_solved, read_solved, solution_text
+from shepherd import hub
 from shepherd.answers import extract
 from shepherd.errors import ShepherdError
 from shepherd.steps import TAG, split
@@ -116,16 +117,12 @@ def test_the_embedded_world_gives_right_solutions() -> None:
 
 
 def test_gsm8k_without_the_hub_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    import datasets
-
-    def refused(*_: object, **__: object) -> None:
-        raise ConnectionError("Couldn't reach 'openai/gsm8k' on the Hub (LocalEntryNotFoundError)")
-
-    monkeypatch.setattr(datasets, "load_dataset", refused)
+    monkeypatch.setattr(hub, "unreachable", lambda: "HF_HUB_OFFLINE is set")
     with pytest.raises(ShepherdError) as told:
         read_solved(SftConfig(data="gsm8k"))
     assert "\n" not in str(told.value)
-    assert "give it as --data train.jsonl" in str(told.value)
+    assert "openai/gsm8k" in str(told.value)
+    assert "train.jsonl" in str(told.value)
 
 
 def test_every_real_gsm8k_solution_keeps_steps_and_answer(foreign_data: Path) -> None:

@@ -17,6 +17,7 @@ from shepherd.config import dump_yaml, load_config
 from shepherd.console import RunOptions, run_options
 from shepherd.errors import ShepherdError
 from shepherd.runs import Run
+from verifier.places import input_files
 
 C = TypeVar("C", GenerateConfig, RerankConfig, DemoConfig)
 
@@ -62,7 +63,7 @@ def generate(options: RunOptions, n: int | None, model: str | None, problems: st
 @click.option("--pool", metavar="FILE", help="Rerank candidates made elsewhere (or embedded).")
 @click.option("--pool-format", type=click.Choice(POOL_FORMATS), help="Format of --pool.  [default: shepherd]")
 @click.option("--scores", metavar="FILE", help="Use step scores made elsewhere: id, step_scores.")
-@click.option("--verifier", metavar="FOLDER", help="Verifier folder, training run, or embedded.")
+@click.option("--verifier", metavar="FOLDER", help="Verifier folder, training run, published verifier.")
 @click.option("--no-verifier", is_flag=True, help="Majority vote and pass@n alone.")
 @run_options
 def rerank(
@@ -196,25 +197,16 @@ def _rerank_files(config: RerankConfig) -> list[Path]:
     if config.scores is not None:
         files.append(Path(config.scores))
     elif config.verifier is not None:
-        files += _verifier_files(config.verifier)
-    return [*files, *(file for each in config.controls.values() for file in _verifier_files(each))]
+        files += input_files(config.verifier)
+    return [*files, *(file for each in config.controls.values() for file in input_files(each))]
 
 
 def _demo_files(config: DemoConfig) -> list[Path]:
     models = [file for each in (config.weak, config.strong) for file in _model_files(each.model)]
-    return [*models, *_verifier_files(config.verifier)]
+    return [*models, *input_files(config.verifier)]
 
 
 def _model_files(name: str) -> list[Path]:
     """Weights, tokenizer and settings of a model folder; nothing for a hub name."""
     folder = Path(resolve_model(name))
     return [each for pattern in ("*.safetensors", "*.json") for each in sorted(folder.glob(pattern))]
-
-
-def _verifier_files(name: str) -> list[Path]:
-    """``verifier.json``, which names adapter, tokenizer and base by their hashes."""
-    folder = asset("verifier") if name == "embedded" else Path(name)
-    for place in (folder, folder / "verifier"):
-        if (place / "verifier.json").is_file():
-            return [place / "verifier.json"]
-    raise ShepherdError(f"{folder}: no verifier.json; give a verifier folder or a run of shepherd train-prm")

@@ -10,6 +10,7 @@ from pydantic import Field, field_validator, model_validator
 from shepherd.answers import AnswerStyle
 from shepherd.config import Config
 from shepherd.serving import ServerConfig, VllmConfig
+from verifier.config import FormatName, PublishedConfig
 
 PoolFormat = Literal["shepherd", "subq", "zeroeval", "openai-samples"]
 POOL_FORMATS: tuple[PoolFormat, ...] = get_args(PoolFormat)
@@ -85,6 +86,7 @@ class SamplerConfig(Config):
         engine: the sampler.
         vllm: how the engine ``vllm`` runs the model.
         server: where the engine ``server`` finds it.
+        trust_remote_code: run code that comes with a model.
         chunk: rows (problems × n) sampled as one batch; its boundaries are part of the plan, so another chunk
             is another run.
     """
@@ -98,6 +100,7 @@ class SamplerConfig(Config):
     prompt: PromptConfig = PromptConfig()
     sampling: SamplingConfig = SamplingConfig()
     problems: ProblemsConfig = ProblemsConfig()
+    trust_remote_code: bool = False
     chunk: int = Field(512, ge=1)
     seed: int = Field(0, ge=0)
 
@@ -134,6 +137,8 @@ class RerankConfig(SamplerConfig):
     Attributes:
         n: candidates a problem; null is the pool's own size, or 16 where candidates are sampled.
         verifier: ``embedded``, a verifier folder or a training run; null for majority and pass@n alone.
+        format: input format of a published verifier; ``auto`` recognises it by name or by config.json.
+        published: how a published verifier is loaded.
         scores: a scores file in the verifier's place; no verifier is loaded.
         controls: further verifiers by the name of their row, which is best-of-n by their min.
         batch_tokens: most padded tokens a verifier reads in one pass.
@@ -144,6 +149,8 @@ class RerankConfig(SamplerConfig):
     n: int | None = Field(None, ge=1)
     pool: PoolConfig = PoolConfig()
     verifier: str | None = Field("embedded", min_length=1)
+    format: FormatName = "auto"
+    published: PublishedConfig = PublishedConfig()
     scores: str | None = None
     controls: dict[str, str] = Field(default_factory=dict)
     answers: AnswersConfig = AnswersConfig()

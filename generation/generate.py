@@ -73,6 +73,7 @@ def sample_pool(
             dtype=config.dtype,
             vllm=config.vllm,
             server=config.server,
+            trust_remote_code=config.trust_remote_code,
         )
         try:
             pools += _append(config, n, problems, len(finished), path, loaded)

@@ -152,7 +152,13 @@ def score_pool(
         from verifier import load_verifier  # torch takes seconds to import
         from verifier.pools import score_pool as score
 
-        loaded = load_verifier(verifier, device=config.device)
+        loaded = load_verifier(
+            verifier,
+            device=config.device,
+            format=config.format,
+            published=config.published,
+            trust_remote_code=config.trust_remote_code,
+        )
         largest = max(len(pool.candidates) for pool in pools)
         chunk = max(1, SCORED_AT_ONCE // largest)
         with _threads(config.threads):

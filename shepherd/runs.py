@@ -106,6 +106,8 @@ class Run:
             "process": _process(),
             "resumed": [],
         }
+        if getattr(config, "trust_remote_code", False):  # what ran is then not this project's code alone
+            manifest["trust_remote_code"] = True
         with atomic_write(path / CONFIG) as handle:
             handle.write(dump_yaml(config))
         write_json(path / MANIFEST, manifest)

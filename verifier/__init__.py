@@ -13,13 +13,48 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from verifier.config import FormatName, PublishedConfig
     from verifier.scoring import Verifier
 
 __all__ = ["load_verifier"]
 
 
-def load_verifier(name_or_folder: str = "embedded", *, device: str = "auto") -> Verifier:
-    """Load a verifier: ``"embedded"``, a verifier folder, or the run directory of `shepherd train-prm`."""
+def load_verifier(
+    name_or_folder: str = "embedded",
+    *,
+    device: str = "auto",
+    format: FormatName = "auto",
+    published: PublishedConfig | None = None,
+    trust_remote_code: bool = False,
+) -> Verifier:
+    """Load a verifier by what a user calls it.
+
+    Args:
+        name_or_folder: ``"embedded"``, a verifier folder, the run directory of `shepherd train-prm`, the
+            output of `shepherd export`, or a published verifier: a folder with config.json, or a hub name.
+        device: ``"auto"`` is CUDA where there is one.
+        format: input format of a published verifier; ``"auto"`` recognises it.
+        published: how a published verifier is loaded.
+        trust_remote_code: run code that comes with a model.
+    """
+    from verifier.places import find_place
+
+    place = find_place(name_or_folder)
+    if place.kind == "exported":
+        from verifier.export.folder import load as load_exported
+
+        return load_exported(name_or_folder, device=device)
+    if place.kind == "published":
+        from verifier.formats.load import load_published
+
+        return load_published(
+            name_or_folder,
+            place.folder,
+            format=format,
+            options=published,
+            device=device,
+            trust_remote_code=trust_remote_code,
+        )
     from verifier.folder import load
 
-    return load(name_or_folder, device=device)
+    return load(name_or_folder, device=device, trust_remote_code=trust_remote_code)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -62,7 +62,7 @@ def train_prm(options: RunOptions, data: str | None) -> None:
 
 @click.command("score")
 @click.argument("pool", required=False)
-@click.option("--verifier", metavar="NAME|DIR", help="A verifier folder, a train-prm run, or embedded.")
+@click.option("--verifier", metavar="NAME|DIR", help="A verifier folder, a train-prm run, a published one.")
 @click.option("--question", help="Score one solution of this question instead of a pool.")
 @click.option("--solution", help="The solution; standard input if it is not given, or -.")
 @run_options
@@ -99,12 +99,12 @@ def score(
         text = sys.stdin.read() if solution in (None, "-") else solution
         _score_one(config, question, str(text), options.as_json)
         return
-    from verifier.folder import find
+    from verifier.places import input_files
 
     path = Path(_pool_path(config))
     if not path.is_file():
         raise ShepherdError(f"{path}: no such pool; give a file of problems with candidates")
-    inputs = [path, find(config.verifier) / "verifier.json"]
+    inputs = [path, *input_files(config.verifier)]
     seeds = {} if options.seed is None else {"scoring": options.seed}
     pools = read_pool(path)  # before there is a run, so that a bad file leaves none
     run = Run.create("score", config, options.out, seeds, inputs)
@@ -130,7 +130,7 @@ def _score_pool(run: Run, config: ScoreConfig, pools: list[ProblemPool], as_json
 
     pools = pools[: config.limit]
     _set_threads(config.threads)
-    verifier = load_verifier(config.verifier, device=config.device)
+    verifier = load_verifier(config.verifier, **_loading(config))
     run.describe(verifier=verifier.id)
     started = time.monotonic()
     found = score_pool(
@@ -150,7 +150,7 @@ def _score_one(config: ScoreConfig, question: str, solution: str, as_json: bool)
     from verifier import load_verifier, show
 
     _set_threads(config.threads)
-    verifier = load_verifier(config.verifier, device=config.device)
+    verifier = load_verifier(config.verifier, **_loading(config))
     steps = split(solution).steps
     (scores,) = verifier.score(question, [solution])
     whole = {how: float(solution_scores([scores], how)[0]) for how in ("min", "prod", "last", "mean")}
@@ -159,6 +159,16 @@ def _score_one(config: ScoreConfig, question: str, solution: str, as_json: bool)
         print_json({"question": question, "steps": found, "solution": whole, "verifier": verifier.id})
         return
     show.show_steps(steps, scores, whole)
+
+
+def _loading(config: ScoreConfig) -> dict[str, Any]:
+    """How the config wants its verifier loaded."""
+    return {
+        "device": config.device,
+        "format": config.format,
+        "published": config.published,
+        "trust_remote_code": config.trust_remote_code,
+    }
 
 
 def _print_config(config: ScoreConfig, as_json: bool) -> None:

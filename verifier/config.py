@@ -50,6 +50,7 @@ class TrainPrmConfig(Config):
     Attributes:
         base: a Hugging Face name, a folder, or ``embedded:base``.
         data: ``embedded`` (the packaged rows) or a file: Math-Shepherd, TRL stepwise or step rows.
+        trust_remote_code: run code that comes with the base.
         on_bad_row: a row whose labels do not fit its tags stops the run (``error``) or is counted (``skip``).
         control: ``shuffled_labels`` permutes all training labels: a verifier that must know nothing.
         batch_tokens: most padded tokens in one forward pass.
@@ -73,6 +74,7 @@ class TrainPrmConfig(Config):
     quantization: Literal["nf4", "none"] = "nf4"
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    trust_remote_code: bool = False
     lora: LoraConfig = LoraConfig()
     gradient_checkpointing: bool = False
 
@@ -113,11 +115,31 @@ class TrainPrmConfig(Config):
         return self
 
 
+FormatName = Literal["auto", "math-shepherd", "rlhflow", "qwen2.5-math-prm", "trl"]
+
+
+class PublishedConfig(Config):
+    """How a verifier of others is loaded; one of this project's own says it itself (verifier.json).
+
+    Attributes:
+        quantization: ``nf4`` fits a 7B verifier into 6 GiB; its scores are a little other than unquantized.
+        dtype: ``auto`` is the checkpoint's own on a GPU, and float32 on the CPU.
+        separator: what the format ``trl`` puts after each step; TRL's ``step_separator`` of the training.
+    """
+
+    quantization: Literal["nf4", "none"] = "none"
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    separator: str = Field("\n", min_length=1)
+
+
 class ScoreConfig(Config):
     """What `shepherd score` scores, and with what.
 
     Attributes:
-        verifier: ``embedded``, a verifier folder, or the run directory of `shepherd train-prm`.
+        verifier: ``embedded``, a verifier folder, the run directory of `shepherd train-prm`, or a published
+            verifier: a folder with config.json, or a hub name.
+        format: input format of a published verifier; ``auto`` recognises it by name or by config.json.
+        trust_remote_code: run code that comes with a model. Never needed for the formats known here.
         pool: ``embedded`` (the packaged pool) or a file.
         limit: the first so many problems; null for all.
         batch_tokens: most padded tokens in one forward pass.
@@ -125,6 +147,9 @@ class ScoreConfig(Config):
     """
 
     verifier: str = "embedded"
+    format: FormatName = "auto"
+    published: PublishedConfig = PublishedConfig()
+    trust_remote_code: bool = False
     pool: str = "embedded"
     limit: int | None = Field(None, ge=1)
     batch_tokens: int = Field(16384, ge=1)

@@ -80,7 +80,7 @@ def save(path: Path, model: Any, tokenizer: Any, description: Mapping[str, Any],
     return written
 
 
-def load(name_or_folder: str, *, device: str = "auto") -> Verifier:
+def load(name_or_folder: str, *, device: str = "auto", trust_remote_code: bool = False) -> Verifier:
     """Load a verifier and check that base, tokenizer and ids are those it was trained with."""
     import torch
 
@@ -100,6 +100,7 @@ def load(name_or_folder: str, *, device: str = "auto") -> Verifier:
         quantization=described.quantization,
         dtype=described.dtype,
         device=models.pick_device(device),
+        trust_remote_code=trust_remote_code,
     )
     if models.base_fingerprint(base, described.contract) != described.base_fingerprint:
         raise ShepherdError(

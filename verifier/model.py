@@ -10,6 +10,8 @@ from __future__ import annotations
 import hashlib
 import logging
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,6 +19,7 @@ from torch import Tensor, nn
 
 from shepherd.assets import resolve_model
 from shepherd.errors import ShepherdError
+from shepherd.files import read_json
 from verifier.config import LoraConfig
 from verifier.heads import Head, LabelRows
 from verifier.tags import TagContract
@@ -33,17 +36,33 @@ def pick_device(device: str) -> torch.device:
     return torch.device(device)
 
 
-def load_tokenizer(name: str) -> Any:
+def load_tokenizer(name: str, *, trust_remote_code: bool = False) -> Any:
     """The tokenizer of a model name or folder."""
-    from transformers import AutoTokenizer
+    import transformers
 
+    path = resolve_model(name)
+    loader = transformers.LlamaTokenizer if _is_sentencepiece(Path(path)) else transformers.AutoTokenizer
     try:
-        return AutoTokenizer.from_pretrained(resolve_model(name))
+        return loader.from_pretrained(path, trust_remote_code=trust_remote_code)
     except (OSError, ValueError) as error:
-        raise ShepherdError(f"{name}: no tokenizer can be loaded ({_first_line(error)})") from error
+        raise ShepherdError(f"{name}: no tokenizer can be loaded ({first_line(error)})") from error
 
 
-def load_base(name: str, *, quantization: str, dtype: str, device: torch.device) -> Any:
+def _is_sentencepiece(folder: Path) -> bool:
+    """Are the files those of a Llama tokenizer as sentencepiece wrote it, without a tokenizer.json?
+
+    Beside a Mistral ``config.json``, AutoTokenizer (transformers 5.17) reads such files without the blank
+    that sentencepiece puts before a text, so that its first token is another.
+    """
+    config = folder / "tokenizer_config.json"
+    if not (folder / "tokenizer.model").is_file() or (folder / "tokenizer.json").is_file():
+        return False
+    return config.is_file() and str(read_json(config).get("tokenizer_class")).startswith("LlamaTokenizer")
+
+
+def load_base(
+    name: str, *, quantization: str, dtype: str, device: torch.device, trust_remote_code: bool = False
+) -> Any:
     """Load a causal language model, frozen, ready for an adapter.
 
     With ``nf4`` it goes through `prepare_model_for_kbit_training` for scoring as well as for training: that
@@ -54,15 +73,18 @@ def load_base(name: str, *, quantization: str, dtype: str, device: torch.device)
 
     if not sys.stderr.isatty():
         transformers_logging.disable_progress_bar()
-    # bitsandbytes looks for an optional kernel on the hub when it is imported, and warns where there is none.
-    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
-    options: dict[str, Any] = {"dtype": DTYPES[dtype], "device_map": {"": str(device)}}
+    quiet_bitsandbytes()
+    options: dict[str, Any] = {
+        "dtype": DTYPES[dtype],
+        "device_map": {"": str(device)},
+        "trust_remote_code": trust_remote_code,
+    }
     if quantization == "nf4":
-        options["quantization_config"] = _nf4(DTYPES[dtype])
+        options["quantization_config"] = nf4(DTYPES[dtype])
     try:
         model = AutoModelForCausalLM.from_pretrained(resolve_model(name), **options)
     except (OSError, ValueError) as error:
-        raise ShepherdError(f"{name}: no model can be loaded ({_first_line(error)})") from error
+        raise ShepherdError(f"{name}: no model can be loaded ({first_line(error)})") from error
     if quantization == "nf4":
         from peft import prepare_model_for_kbit_training
 
@@ -72,6 +94,11 @@ def load_base(name: str, *, quantization: str, dtype: str, device: torch.device)
         parameter.requires_grad = False
     model.config.use_cache = False
     return model
+
+
+def quiet_bitsandbytes() -> None:
+    """It looks for an optional kernel on the hub when it is imported, and warns where there is none."""
+    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
 
 
 def keep_autograd_on_cpu(model: nn.Module) -> None:
@@ -105,7 +132,7 @@ def add_lora(model: Any, lora: LoraConfig, seed: int) -> Any:
         return peft.get_peft_model(model, config)
     except ValueError as error:
         raise ShepherdError(
-            f"lora.targets: {_first_line(error)} (--set lora.targets=all-linear adapts every linear layer)"
+            f"lora.targets: {first_line(error)} (--set lora.targets=all-linear adapts every linear layer)"
         ) from error
 
 
@@ -122,16 +149,16 @@ def adapted_share(model: Any) -> str:
     return f"adapter on {len(adapted)} of {len(linear)} linear layers, {trained:,} parameters"
 
 
-def count_parameters(name: str, lora: LoraConfig) -> tuple[int, int]:
+def count_parameters(name: str, lora: LoraConfig, *, trust_remote_code: bool = False) -> tuple[int, int]:
     """Trainable and all parameters of base and adapter; no weights are read and none are made."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
     try:
-        config = AutoConfig.from_pretrained(resolve_model(name))
+        config = AutoConfig.from_pretrained(resolve_model(name), trust_remote_code=trust_remote_code)
     except (OSError, ValueError) as error:
-        raise ShepherdError(f"{name}: no model can be loaded ({_first_line(error)})") from error
+        raise ShepherdError(f"{name}: no model can be loaded ({first_line(error)})") from error
     with torch.device("meta"):
-        base = AutoModelForCausalLM.from_config(config)
+        base = AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
         for parameter in base.parameters():
             parameter.requires_grad = False
         model = add_lora(base, lora, seed=0)
@@ -216,7 +243,8 @@ def base_fingerprint(model: Any, contract: TagContract) -> str:
     return hashlib.sha256(shape + rows.view(torch.int16).numpy().tobytes()).hexdigest()
 
 
-def _nf4(dtype: torch.dtype) -> Any:
+def nf4(dtype: torch.dtype, skip: Sequence[str] | None = None) -> Any:
+    """NF4 with double quantization; modules named in `skip` stay as they are (None: the output head)."""
     from transformers import BitsAndBytesConfig
 
     return BitsAndBytesConfig(
@@ -224,8 +252,10 @@ def _nf4(dtype: torch.dtype) -> Any:
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=dtype,
+        llm_int8_skip_modules=None if skip is None else list(skip),
     )
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """An error's first line, cut to what a line of ours can hold."""
     return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

@@ -104,7 +104,7 @@ def prepare(config: TrainPrmConfig) -> Prepared:
         held = heldout.first_questions(other, config.eval_limit)
     if config.control == "shuffled_labels":
         train = shuffle_labels(train, config.seed)
-    tokenizer = models.load_tokenizer(config.base)
+    tokenizer = models.load_tokenizer(config.base, trust_remote_code=config.trust_remote_code)
     contract = resolve(tokenizer, Template(**config.template.model_dump()))
     encoded = encode_rows(train, tokenizer, contract, config.max_length)
     held_encoded = encode_rows(held, tokenizer, contract, config.max_length)

@@ -44,7 +44,7 @@ def show_plan(config: TrainPrmConfig, prepared: Prepared, as_json: bool) -> None
     """What a dry run says: the resolved config, and how much work it is."""
     from verifier.model import count_parameters
 
-    trainable, total = count_parameters(config.base, config.lora)
+    trainable, total = count_parameters(config.base, config.lora, trust_remote_code=config.trust_remote_code)
     found = {"trainable_parameters": trainable, "parameters": total, **prepared.counts()}
     if as_json:
         print_json({"config": config.model_dump(mode="json"), **found})

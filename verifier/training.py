@@ -95,6 +95,7 @@ class Trainer:
             quantization=config.quantization,
             dtype=config.dtype,
             device=models.pick_device(config.device),
+            trust_remote_code=config.trust_remote_code,
         )
         self.model = models.add_lora(base, config.lora, config.seed)
         run.log(models.adapted_share(self.model))

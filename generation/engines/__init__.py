@@ -104,6 +104,7 @@ def load_engine(
     dtype: str = "auto",
     vllm: VllmConfig | None = None,
     server: ServerConfig | None = None,
+    trust_remote_code: bool = False,
 ) -> Engine:
     """Load the sampler ``engine`` with ``model``.
 
@@ -114,6 +115,7 @@ def load_engine(
         dtype: ``auto`` is the checkpoint's own, and float32 on the CPU.
         vllm: How the engine ``vllm`` runs the model.
         server: Where the engine ``server`` finds it.
+        trust_remote_code: Run code that comes with the model.
 
     Raises:
         ShepherdError: for an engine that is unknown or not installed.
@@ -122,14 +124,16 @@ def load_engine(
     if engine == "vllm":
         from generation.engines.vllm import VllmEngine
 
-        return VllmEngine.load(model, vllm, device=device, dtype=dtype)
+        return VllmEngine.load(
+            model, vllm, device=device, dtype=dtype, trust_remote_code=trust_remote_code
+        )
     if engine == "server":
         from generation.engines.server import ServerEngine
 
         return ServerEngine.connect(model, server or ServerConfig())
     from generation.engines.transformers import TransformersEngine
 
-    return TransformersEngine.load(model, device=device, dtype=dtype)
+    return TransformersEngine.load(model, device=device, dtype=dtype, trust_remote_code=trust_remote_code)
 
 
 def require_engine(engine: str) -> None:

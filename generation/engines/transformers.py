@@ -40,7 +40,9 @@ class TransformersEngine:
         self.ends = torch.tensor(ends, device=model.device)
 
     @classmethod
-    def load(cls, name_or_path: str, *, device: str = "auto", dtype: str = "auto") -> Self:
+    def load(
+        cls, name_or_path: str, *, device: str = "auto", dtype: str = "auto", trust_remote_code: bool = False
+    ) -> Self:
         """Load ``embedded:weak``, a folder or a hub name; see `generation.engines.load_engine`."""
         path = resolve_model(name_or_path)
         where = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
@@ -49,9 +51,13 @@ class TransformersEngine:
         shown = logging.is_progress_bar_enabled()
         logging.disable_progress_bar()  # a bar a tensor would hide the run's own
         try:
-            tokenizer = AutoTokenizer.from_pretrained(path)
+            tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=trust_remote_code)
             model = AutoModelForCausalLM.from_pretrained(
-                path, dtype=dtype, device_map=where, attn_implementation="sdpa"
+                path,
+                dtype=dtype,
+                device_map=where,
+                attn_implementation="sdpa",
+                trust_remote_code=trust_remote_code,
             )
         except (OSError, ValueError) as error:
             first_line = str(error).strip().partition("\n")[0].rstrip(" :.")

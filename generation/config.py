@@ -11,6 +11,7 @@ from shepherd.answers import AnswerStyle
 from shepherd.config import Config
 from shepherd.serving import ServerConfig, VllmConfig
 from verifier.config import FormatName, PublishedConfig
+from verifier.engines import Scorer
 
 PoolFormat = Literal["shepherd", "subq", "zeroeval", "openai-samples"]
 POOL_FORMATS: tuple[PoolFormat, ...] = get_args(PoolFormat)
@@ -139,6 +140,10 @@ class RerankConfig(SamplerConfig):
         verifier: ``embedded``, a verifier folder or a training run; null for majority and pass@n alone.
         format: input format of a published verifier; ``auto`` recognises it by name or by config.json.
         published: how a published verifier is loaded.
+        scorer: what runs the verifier, as ``engine`` runs the model.
+        scorer_vllm: how the scorer ``vllm`` runs it.
+        scorer_server: where the scorer ``server`` finds it.
+        served_as: the verifier's name at the server; null where it is the same.
         scores: a scores file in the verifier's place; no verifier is loaded.
         controls: further verifiers by the name of their row, which is best-of-n by their min.
         batch_tokens: most padded tokens a verifier reads in one pass.
@@ -151,6 +156,10 @@ class RerankConfig(SamplerConfig):
     verifier: str | None = Field("embedded", min_length=1)
     format: FormatName = "auto"
     published: PublishedConfig = PublishedConfig()
+    scorer: Scorer = "transformers"
+    scorer_vllm: VllmConfig = VllmConfig()
+    scorer_server: ServerConfig = ServerConfig()
+    served_as: str | None = None
     scores: str | None = None
     controls: dict[str, str] = Field(default_factory=dict)
     answers: AnswersConfig = AnswersConfig()

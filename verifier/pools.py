@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from shepherd.console import progress
 from shepherd.errors import ShepherdError
@@ -16,9 +16,17 @@ from shepherd.files import append_line, read_finished
 from shepherd.records import ProblemPool, ScoreLine
 from verifier.scoring import Verifier
 
+if TYPE_CHECKING:
+    from verifier.engines.server import ServerVerifier
+
 
 def score_pool(
-    verifier: Verifier, pools: Sequence[ProblemPool], path: Path, *, chunk: int, batch_tokens: int
+    verifier: Verifier | ServerVerifier,
+    pools: Sequence[ProblemPool],
+    path: Path,
+    *,
+    chunk: int,
+    batch_tokens: int,
 ) -> dict[str, Any]:
     """Append the missing lines of `path` and say what was scored.
 

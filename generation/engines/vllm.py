@@ -49,6 +49,7 @@ class VllmEngine:
         *,
         device: str = "auto",
         dtype: str = "auto",
+        trust_remote_code: bool = False,
     ) -> Self:
         """Start vLLM with ``embedded:weak``, a folder or a hub name; see `generation.engines.load_engine`."""
         config = config or VllmConfig()
@@ -58,7 +59,7 @@ class VllmEngine:
         path = resolve_model(name_or_path)
         rank = None if config.adapter is None else _rank(Path(config.adapter))
         try:
-            tokenizer = AutoTokenizer.from_pretrained(path)
+            tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=trust_remote_code)
         except (OSError, ValueError) as error:
             first_line = str(error).strip().partition("\n")[0].rstrip(" :.")
             raise ShepherdError(f"model {name_or_path}: {first_line}; give a folder or a hub name") from error
@@ -71,7 +72,13 @@ class VllmEngine:
         if rank is not None:
             arguments |= {"enable_lora": True, "max_loras": 1, "max_lora_rank": _rank_of_vllm(rank)}
         process = VllmProcess.start(
-            path, config, where=f"model {name_or_path}", device=device, dtype=dtype, arguments=arguments
+            path,
+            config,
+            where=f"model {name_or_path}",
+            device=device,
+            dtype=dtype,
+            trust_remote_code=trust_remote_code,
+            arguments=arguments,
         )
         if config.adapter is None:
             return cls(process, tokenizer, ends, name_or_path)

@@ -6,8 +6,9 @@ import json
 import re
 from collections.abc import Sequence
 
+from verifier.engines.vllm import serve_command
 from verifier.export.folder import CLASSES, Exported
-from verifier.export.vllm import arguments, serve_command
+from verifier.export.vllm import arguments
 
 _FRONT = re.compile(r"\A---\n.*?\n---\n", re.DOTALL)
 

@@ -16,8 +16,8 @@ from verifier.export import folder as exported
 from verifier.export import vllm
 from verifier.export.card import write_card
 from verifier.export.classifier import Rows, rows_of, token_classifier
-from verifier.export.golden import GOLDEN_TEXTS
 from verifier.export.merge import load_unquantized, merge
+from verifier.golden_texts import GOLDEN_TEXTS
 
 Log = Callable[[str], None]
 StepScores = list[list[list[float]]]
@@ -101,8 +101,10 @@ def export_verifier(
 def _ask_source(name: str, device: str, trust_remote_code: bool) -> tuple[Rows, StepScores]:
     """The head's rows and the golden scores of the verifier as it is; it is let go of afterwards."""
     source = trained.load(name, device=device, trust_remote_code=trust_remote_code)
-    width = source.reader.body.config.get_text_config().hidden_size
-    return rows_of(source.reader.head, width, source.reader.device), source.score_many(GOLDEN_TEXTS)
+    reader = source.reader
+    assert isinstance(reader, models.TagReader)  # what is trained is read in this process
+    width = reader.body.config.get_text_config().hidden_size
+    return rows_of(reader.head, width, reader.device), source.score_many(GOLDEN_TEXTS)
 
 
 def _differences(one: StepScores, other: StepScores) -> list[float]:

@@ -1,7 +1,7 @@
 """Texts on which engines are compared, and an export with its source: all that has gone wrong somewhere.
 
-One step and many, right and wrong, no steps, a tag inside a word and inside the question, other scripts, signs
-of arithmetic, blanks and empty lines, a long text.
+One step and many, right and wrong, no steps, a tag as a word of question and step, other scripts, signs of
+arithmetic, blanks and empty lines, a long text.
 """
 
 from __future__ import annotations
@@ -17,8 +17,7 @@ GOLDEN_TEXTS: tuple[tuple[str, tuple[str, ...]], ...] = (
     (
         "Janet has 3 boxes of 12 pencils and gives away 5 pencils. How many pencils does she have left?",
         (
-            "Step 1: She has 3 * 12 = <<3*12=36>>36 pencils. ки\n"
-            "Step 2: 36 - 5 = <<36-5=31>>31. The answer is: 31 ки",
+            "Step 1: She has 3 * 12 = <<3*12=36>>36 pencils. ки\nStep 2: 36 - 5 = 31. The answer is: 31 ки",
             "Step 1: She has 3 + 12 = 15 pencils. ки\nStep 2: 15 - 5 = 10. The answer is: 10 ки",
         ),
     ),
@@ -33,15 +32,12 @@ GOLDEN_TEXTS: tuple[tuple[str, tuple[str, ...]], ...] = (
         "Was ist x, wenn x − 7 = −3 ist?",
         ("Step 1: x = −3 + 7 ки\nStep 2: x = 4. The answer is: 4 ки", "x = −10"),
     ),
-    ("У Тома было 3 книги, он купил ещё 4. Сколько книг?", ("Step 1: 3 + 4 = 7 книг. The answer is: 7 ки",)),
-    ("小明有3个苹果，又买了4个。一共有几个？", ("Step 1: 3 + 4 = 7 个。🍎 ки\nStep 2: The answer is: 7 ки",)),
+    ("Том купил 3 книги и ещё 4. Сколько книг?", ("Step 1: 3 + 4 = 7 книг. The answer is: 7 ки",)),
+    ("小明有3个苹果。又买了4个。一共有几个", ("Step 1: 3 + 4 = 7 个。🍎 ки\nStep 2: The answer is: 7 ки",)),
     ("Is ки a word?", ("Step 1: ки is two letters. ки\nStep 2: The answer is: no ки",)),
     (
         "Tom runs 2 miles on Monday and twice as far each day after. How far does he run by Thursday?",
-        (
-            "Step 1: Monday: 2 miles.\nStep 2: Tuesday: 2 * 2 = 4 miles.\nStep 3: Wednesday: 4 * 2 = 8 miles.\n"
-            "Step 4: Thursday: 8 * 2 = 16 miles.\nStep 5: 2 + 4 + 8 + 16 = 30. The answer is: 30",
-        ),
+        ("Monday: 2 miles.\nTuesday: 2 * 2 = 4 miles.\n4 * 2 = 8 miles.\nThen 16.\nThe answer is: 30",),
     ),
     (
         "What is the value of \\frac{3}{4} \\times 16?",

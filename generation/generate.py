@@ -7,7 +7,7 @@ has the same bytes as if nothing had happened.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
@@ -17,7 +17,7 @@ from generation.engines import Engine, Prompt, Sampling, StreamingEngine, load_e
 from shepherd.console import progress
 from shepherd.errors import ShepherdError
 from shepherd.files import append_line, read_finished, write_error
-from shepherd.records import Problem, ProblemPool, read_problems
+from shepherd.records import Candidate, Problem, ProblemPool, read_problems
 
 POOL = "pool.jsonl"
 
@@ -95,7 +95,7 @@ def _append(
         open_to_append(path) as handle,
     ):
         for chunk in chunks:
-            sample = engine.generate
+            sample: Callable[..., Iterable[list[Candidate]]] = engine.generate
             if isinstance(engine, StreamingEngine):
                 # no batch is behind it, so what was finished before the kill need not be sampled again
                 chunk, sample = range(max(chunk.start, done), chunk.stop), engine.stream

@@ -1,7 +1,7 @@
-"""One HTTP client for OpenAI-compatible endpoints: bounded, patient with what passes, plain about what does not.
+"""One HTTP client for OpenAI-compatible endpoints: patient with what passes, plain about what does not.
 
-Retries are done here and not by the openai package, which stops at the status line: an answer that breaks off,
-is no JSON or lacks what was asked for is a failure that may pass, too.
+Retries are done here and not by the openai package, which looks no further than connection and status: an
+answer that is no JSON or lacks what was asked for is a failure that may pass, too.
 
 The key comes from the environment and goes into the request's header, nowhere else; what an endpoint answers
 is shown without it. Left out on purpose: streaming, which nobody here reads, and following redirects.
@@ -14,13 +14,15 @@ import json
 import os
 import random
 import threading
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from concurrent.futures import Future
+from functools import partial
 from typing import Any, TypeVar
 
-from shepherd.endpoint_faults import (
-    BrokenAnswer,
-    PassingFault,
+from shepherd.endpoint_errors import (
+    BrokenAnswerError,
+    Kind,
+    PassingError,
     ask_for_less,
     asked_pause_s,
     remedy,
@@ -38,13 +40,16 @@ MAX_BACKOFF_S = 30.0
 MAX_PAUSE_S = 600.0
 """A longer pause than this is not waited for when an endpoint asks for it: a daily quota is used up."""
 
+_LOOKED_AT = 1 << 16
+"""So much of a broken answer is looked through for the key before a line of it is shown; no key is as long."""
+
 _PASSING = {408, 409, 425, 429}
 _NO_KEY = "none"
 """Sent where the variable is not set: the openai package wants a key, a local server reads none."""
 
 
 class Endpoint:
-    """A client of one endpoint. Its requests run in a thread of its own; callers wait, and can be interrupted.
+    """A client of one endpoint. Requests run in a thread of its own; callers wait, and can be interrupted.
 
     Args:
         config: Where it is and how patient to be.
@@ -72,7 +77,7 @@ class Endpoint:
     def __repr__(self) -> str:
         return f"Endpoint({self.config.base_url})"
 
-    def run(self, jobs: Sequence[Callable[[], Awaitable[T]]]) -> Iterator[T]:
+    def run(self, jobs: Sequence[Callable[[], Awaitable[T]]]) -> Generator[T, None, None]:
         """Run jobs side by side, at most ``concurrency`` of them, and yield their results in order.
 
         A job that fails raises when its turn comes, so that all results before it are delivered; those
@@ -83,17 +88,21 @@ class Endpoint:
         """
         futures = [asyncio.run_coroutine_threadsafe(self._gated(job), self._loop) for job in jobs]
 
-        def cancel_after(index: int, failed: Future[T]) -> None:
-            if not failed.cancelled() and failed.exception() is not None:
+        def cancel_after(index: int, ended: Future[T]) -> None:
+            if not ended.cancelled() and ended.exception() is not None:
                 _cancel(futures[index + 1 :])
 
         try:
             for index, future in enumerate(futures):
-                future.add_done_callback(lambda failed, index=index: cancel_after(index, failed))
+                future.add_done_callback(partial(cancel_after, index))
             for future in futures:
                 yield future.result()
         finally:
             _cancel(futures)
+
+    def shown(self, text: str) -> str:
+        """What the endpoint said, fit for an error: one short line without escapes and without the key."""
+        return shown(text, self._key)
 
     async def ask(
         self, url: str, body: dict[str, Any] | None, read: Callable[[dict[str, Any]], T], what: str
@@ -103,7 +112,7 @@ class Endpoint:
         Args:
             url: Where to; the base URL or its root, and a path.
             body: JSON to post; None gets. Half a surrogate pair, which no UTF-8 has, is sent as U+FFFD.
-            read: Takes the answer's JSON object apart; raises `BrokenAnswer` where it is not what was asked.
+            read: Takes the answer's JSON object apart; raises `BrokenAnswerError` where something is missing.
             what: What is asked, for the error: ``"problem p1"``.
 
         Raises:
@@ -113,7 +122,7 @@ class Endpoint:
         while True:
             try:
                 return read(await self._attempt(url, body, what))
-            except PassingFault as fault:
+            except PassingError as fault:
                 attempt += 1
                 if attempt > self.config.retries or (fault.pause_s or 0) > MAX_PAUSE_S:
                     raise self._gave_up(url, what, fault, attempt) from None
@@ -158,24 +167,39 @@ class Endpoint:
                         url, content=_encode(body), cast_to=httpx2.Response, options=_NO_REDIRECT
                     )
         except (TimeoutError, APITimeoutError):
-            raise PassingFault(f"no answer within {self.config.timeout_s:g} s", "timeout") from None
+            raise PassingError(f"no answer within {self.config.timeout_s:g} s", "timeout") from None
         except APIConnectionError as error:
-            raise PassingFault(shown(str(error.__cause__ or error), self._key), "connection") from None
+            cause = error.__cause__ or error  # whose text can be empty, as that of a reset
+            raise PassingError(self.shown(str(cause) or type(cause).__name__), "connection") from None
         except APIStatusError as error:
             text = f"HTTP {error.status_code}: {said(error.body, self._key)}"
             if error.status_code in _PASSING or error.status_code >= 500:
                 pause_s = asked_pause_s(error.response.headers.get("retry-after"))
-                kind = "rate" if error.status_code == 429 else "server"
-                raise PassingFault(text, kind, pause_s) from None
+                kind: Kind = "rate" if error.status_code == 429 else "server"
+                raise PassingError(text, kind, pause_s) from None
             location = error.response.headers.get("location")
             way_out = await self._way_out(error.status_code, location, url, (body or {}).get("model"))
             raise ShepherdError(f"{url}: {text} (asked for {what}); {way_out}") from None
-        return _decode(response.content, self._key)
+        return self._decode(response.content)
+
+    def _decode(self, content: bytes) -> dict[str, Any]:
+        """The JSON object of an answer."""
+        try:
+            answer = json.loads(content)
+        except (ValueError, RecursionError):
+            start = content[:_LOOKED_AT].decode(errors="replace")
+            raise BrokenAnswerError(
+                f"an answer that is no JSON: {self.shown(start) or 'nothing at all'}"
+            ) from None
+        if not isinstance(answer, dict):
+            start = str(answer)[:_LOOKED_AT]
+            raise BrokenAnswerError(f"an answer that is no JSON object: {self.shown(start)}")
+        return answer
 
     async def _way_out(self, status: int, location: str | None, url: str, model: object) -> str:
         """What to do about an answer that no retry changes."""
         if 300 <= status < 400:
-            return f"it leads to {shown(location or 'nowhere', self._key)}; set server.base_url to where it is"
+            return f"it leads to {self.shown(location or 'nowhere')}; set server.base_url to where it is"
         if status in {401, 403}:
             name = self.config.api_key_env
             if self._key is None:
@@ -184,9 +208,9 @@ class Endpoint:
         if status == 404 and model is not None:
             try:
                 rows = _read_models(await self._attempt(f"{self.config.base_url}/models", None, "models"))
-            except (PassingFault, ShepherdError):
+            except (PassingError, ShepherdError):
                 return "nothing answers there; server.base_url goes up to and with /v1"
-            return which_model(model, [shown(str(row["id"]), self._key) for row in rows])
+            return which_model(model, [self.shown(str(row["id"])) for row in rows])
         return ask_for_less(status)
 
     def _pause_s(self, attempt: int, asked_s: float | None) -> float:
@@ -195,7 +219,7 @@ class Endpoint:
         backoff_s = min(self.config.backoff_s * 2.0 ** min(attempt - 1, 1000), MAX_BACKOFF_S)
         return max(backoff_s * self._jitter.uniform(0.5, 1.0), asked_s or 0.0)
 
-    def _gave_up(self, url: str, what: str, fault: PassingFault, attempts: int) -> ShepherdError:
+    def _gave_up(self, url: str, what: str, fault: PassingError, attempts: int) -> ShepherdError:
         """The error after the last retry."""
         asked = f", asked for a pause of {fault.pause_s:g} s" if fault.pause_s else ""
         tried = f"{attempts} attempt{'s' if attempts > 1 else ''}{asked}"
@@ -220,7 +244,9 @@ def _read_key(name: str) -> str | None:
     if not key:
         return None
     if not key.isascii() or not key.isprintable() or " " in key:
-        raise ShepherdError(f"{name}: holds blanks or signs that no key has; set the environment variable anew")
+        raise ShepherdError(
+            f"{name}: holds blanks or signs that no key has; set the environment variable anew"
+        )
     return key
 
 
@@ -230,20 +256,8 @@ def _encode(body: dict[str, Any]) -> bytes:
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
 
 
-def _decode(content: bytes, key: str | None) -> dict[str, Any]:
-    """The JSON object of an answer."""
-    try:
-        answer = json.loads(content)
-    except (ValueError, RecursionError):
-        start = shown(content[:400].decode(errors="replace"), key)
-        raise BrokenAnswer(f"an answer that is no JSON: {start or 'nothing at all'}") from None
-    if not isinstance(answer, dict):
-        raise BrokenAnswer(f"an answer that is no JSON object: {shown(str(answer)[:400], key)}")
-    return answer
-
-
 def _read_models(answer: dict[str, Any]) -> list[dict[str, Any]]:
     rows = answer.get("data")
     if not isinstance(rows, list) or not all(isinstance(row, dict) and "id" in row for row in rows):
-        raise BrokenAnswer('an answer with no "data" of models')
+        raise BrokenAnswerError('an answer with no "data" of models')
     return rows

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import struct
 import sys
 import threading
 from collections.abc import Callable
@@ -30,6 +31,7 @@ class Reply:
         cut: only so many bytes of the body are sent before the connection is closed.
         hang: nothing is sent until the test is over.
         drop: the connection is closed without a word.
+        reset: it is torn down.
         dribble_s: pause between single bytes.
     """
 
@@ -39,6 +41,7 @@ class Reply:
     cut: int | None = None
     hang: bool = False
     drop: bool = False
+    reset: bool = False
     dribble_s: float | None = None
 
 
@@ -115,6 +118,10 @@ class _Handler(BaseHTTPRequestHandler):
         fake = self.server.fake
         if reply.hang:
             fake.over.wait(60)
+        if reply.reset:
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.connection.close()
+            raise ConnectionResetError
         if reply.hang or reply.drop:
             self.close_connection = True
             self.connection.shutdown(socket.SHUT_RDWR)

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Self
 
 from generation.engines import Prompt, Sampling
 from shepherd.endpoint import Endpoint
-from shepherd.endpoint_faults import BrokenAnswer
+from shepherd.endpoint_errors import BrokenAnswerError
 from shepherd.records import Candidate
 from shepherd.serving import ServerConfig
 
@@ -58,9 +58,9 @@ class ServerEngine:
         """Sample candidates ``first`` to ``first + n - 1`` of every prompt; requests run side by side.
 
         Returns:
-            One list a prompt. ``logprob`` is the mean log-likelihood (nats) of the sampled tokens as the server
-            reports it (vLLM: under the model's own distribution, as everywhere here); ``tokens`` counts the
-            sampled tokens. Both are None where the server does not say.
+            One list a prompt. ``logprob`` is the mean log-likelihood (nats) of the sampled tokens as the
+            server reports it (vLLM: under the model's own distribution, as everywhere here); ``tokens``
+            counts the sampled tokens. Both are None where the server does not say.
         """
         return list(self.stream(prompts, n, sampling, seed, first))
 
@@ -89,7 +89,8 @@ class ServerEngine:
             missing = count - len(candidates)
             at = start + len(candidates)
             body = self._body(prompt, missing, sampling, seed_of(seed, prompt.key, at))
-            choices = await self.endpoint.ask(url, body, read_choices, f'problem "{prompt.key}"')
+            what = f'problem "{self.endpoint.shown(prompt.key)}"'
+            choices = await self.endpoint.ask(url, body, read_choices, what)
             self._one_at_a_time |= len(choices) == 1 < missing
             # some servers round n up: the surplus is dropped, as it has no index in the plan
             candidates += [self._candidate(each, sampling.stop) for each in choices[:missing]]
@@ -148,13 +149,13 @@ def read_choices(answer: Mapping[str, Any]) -> list[Choice]:
     """The choices of a completion or chat answer, in their order.
 
     Raises:
-        BrokenAnswer: where there are none, or one has no text or was aborted.
+        BrokenAnswerError: where there are none, or one has no text or was aborted.
     """
     found = answer.get("choices")
     if not isinstance(found, list) or not found:
-        raise BrokenAnswer("an answer without choices")
+        raise BrokenAnswerError("an answer without choices")
     if not all(isinstance(each, dict) for each in found):
-        raise BrokenAnswer("an answer with a choice that is no object")
+        raise BrokenAnswerError("an answer with a choice that is no object")
     if all(isinstance(each.get("index"), int) for each in found):
         found = sorted(found, key=lambda each: int(each["index"]))
     usage = answer.get("usage")
@@ -168,15 +169,15 @@ def _read_choice(choice: Mapping[str, Any], tokens: int | None) -> Choice:
     holder = choice.get("message", choice)
     name = "content" if "message" in choice else "text"
     if not isinstance(holder, dict) or name not in holder:
-        raise BrokenAnswer(f"an answer with a choice that has no {name}")
+        raise BrokenAnswerError(f"an answer with a choice that has no {name}")
     text = holder[name]
     if text is None:
         text = ""  # a chat that ends before its first word
     if not isinstance(text, str):
-        raise BrokenAnswer(f"an answer with a choice whose {name} is no text")
+        raise BrokenAnswerError(f"an answer with a choice whose {name} is no text")
     reason = str(choice.get("finish_reason"))
     if reason in _ABORTED:
-        raise BrokenAnswer(f"an answer with a choice that the server gave up ({reason})")
+        raise BrokenAnswerError(f"an answer with a choice that the server gave up ({reason})")
     logprobs = _read_logprobs(choice.get("logprobs"))
     return Choice(
         text,

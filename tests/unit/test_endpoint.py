@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from shepherd.endpoint import Endpoint
-from shepherd.endpoint_faults import BrokenAnswer, asked_pause_s
+from shepherd.endpoint_errors import BrokenAnswerError, asked_pause_s
 from shepherd.errors import ShepherdError
 from shepherd.serving import ServerConfig
 
@@ -90,6 +90,7 @@ def test_results_come_in_order_and_so_many_requests_are_under_way(
         {"body": b"[1]"},
         {"body": b""},
         {"drop": True},
+        {"reset": True},
     ],
     ids=str,
 )
@@ -112,6 +113,7 @@ def test_what_passes_is_asked_again(
         ({"body": b"<html>"}, "an answer that is no JSON: <html>"),
         ({"body": b""}, "an answer that is no JSON: nothing at all"),
         ({"drop": True}, "Server disconnected"),
+        ({"reset": True}, "ReadError"),
     ],
     ids=str,
 )
@@ -135,7 +137,7 @@ def test_an_answer_that_lacks_what_was_asked_for_is_asked_again(endpoint: Any, c
     def third_time_lucky(answer: dict[str, Any]) -> list[str]:
         answers.append(texts(answer))
         if len(answers) < 3:
-            raise BrokenAnswer("an answer without luck")
+            raise BrokenAnswerError("an answer without luck")
         return answers[-1]
 
     client = connect()
@@ -165,7 +167,9 @@ def test_the_time_limit_is_of_the_whole_answer(endpoint: Any, fake: ModuleType, 
 def test_a_server_that_is_not_there_is_one_line(connect: Connect) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-    with pytest.raises(ShepherdError, match=rf"^http://127\.0\.0\.1:{port}/v1/completions: .*3 attempts\); see"):
+    with pytest.raises(
+        ShepherdError, match=rf"^http://127\.0\.0\.1:{port}/v1/completions: .*3 attempts\); see"
+    ):
         ask(connect(base_url=f"http://127.0.0.1:{port}/v1"))
 
 
@@ -249,7 +253,9 @@ def test_a_redirect_is_not_followed_with_the_key(
 ) -> None:
     elsewhere = fake.FakeEndpoint()
     endpoint.reply = lambda _: fake.Reply(status, headers={"Location": f"{elsewhere.url}/completions"})
-    with pytest.raises(ShepherdError, match=rf"HTTP {status}: .*it leads to {elsewhere.url}/completions; set"):
+    with pytest.raises(
+        ShepherdError, match=rf"HTTP {status}: .*it leads to {elsewhere.url}/completions; set"
+    ):
         ask(connect())
     elsewhere.close()
     assert len(endpoint.asked) == 1
@@ -306,6 +312,7 @@ def test_the_key_is_sent_and_never_shown(
         fake.error(500, f"bad key {KEY[:5]}\x1b[0m{KEY[5:]}"),
         fake.Reply(body=f"key {KEY}".encode()),
         fake.Reply(body=f'["{KEY}"]'.encode()),
+        fake.Reply(body=b"\0" * 399 + KEY.encode()),
         fake.Reply(307, headers={"Location": f"http://other/{KEY}"}),
     ]:
         endpoint.reply = lambda _, reply=reply: reply
@@ -325,12 +332,16 @@ def test_a_variable_that_holds_no_key_is_refused_without_its_value(
     connect: Connect, monkeypatch: pytest.MonkeyPatch, value: str
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", value)
-    with pytest.raises(ShepherdError, match="^OPENAI_API_KEY: holds blanks or signs that no key has") as caught:
+    with pytest.raises(
+        ShepherdError, match=r"^OPENAI_API_KEY: holds blanks or signs that no key has"
+    ) as caught:
         connect()
     assert value not in str(caught.value)
 
 
-def test_halves_of_surrogate_pairs_are_sent_as_replacement_characters(endpoint: Any, connect: Connect) -> None:
+def test_halves_of_surrogate_pairs_are_sent_as_replacement_characters(
+    endpoint: Any, connect: Connect
+) -> None:
     client = connect()
     body = {"model": "fake", "prompt": "a\ud800b\0\U0001f600", "n": 1, "seed": 1}
     list(client.run([partial(client.ask, f"{endpoint.url}/completions", body, texts, "it")]))

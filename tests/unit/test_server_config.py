@@ -27,7 +27,10 @@ KEY = "sk-secret-0123456789"
         (f"server.api_key={KEY}", "server.api_key: unknown key; did you mean api_key_env?"),
         (f"server={{api_key: {KEY}}}", "server.api_key: unknown key; did you mean api_key_env?"),
         (f"server.api_key_env={KEY}", "server.api_key_env: must be the name of an environment variable"),
-        ("server.api_key_env=gsk_Secret0123", "server.api_key_env: must be the name of an environment variable"),
+        (
+            "server.api_key_env=gsk_Secret0123",
+            "server.api_key_env: must be the name of an environment variable",
+        ),
     ],
 )
 def test_what_may_hold_a_key_is_refused_in_silence(override: str, said: str) -> None:

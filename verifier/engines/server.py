@@ -1,8 +1,8 @@
-"""Step scores from a server: our token ids go to vLLM's ``/pooling``, a row of probabilities a tag comes back.
+"""Step scores from a server: our token ids go to vLLM's ``/pooling``, probabilities at the tags come back.
 
-The server must hold the verifier as a token classifier of two classes, good first (`shepherd export` prints the
-arguments), and pool at the tags (STEP) or at every token (ALL). Texts are never sent: a server that tokenizes
-them itself would put the tags elsewhere.
+The server must hold the verifier as a token classifier of two classes, good and bad (`shepherd export` prints
+the arguments), and pool at the tags (STEP) or at every token (ALL). Texts are never sent: a server that
+tokenizes them itself could put the tags elsewhere.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any, Literal, Self
 
 from shepherd.endpoint import Endpoint
-from shepherd.endpoint_faults import BrokenAnswer
+from shepherd.endpoint_errors import BrokenAnswerError
 from shepherd.errors import ShepherdError
 from shepherd.serving import ServerConfig
 from shepherd.steps import split
@@ -63,7 +63,7 @@ class ServerVerifier:
         self.counts = ScoringCounts()
         self.endpoint = Endpoint(config)
         self._url = f"{config.base_url.removesuffix('/v1')}/pooling"
-        self._context: int | None = None
+        self._context: float | None = None  # unknown until the server is asked
 
     @classmethod
     def connect(
@@ -113,7 +113,7 @@ class ServerVerifier:
         # Repeated texts of one question are read once and get the very same numbers, so that ties stay ties.
         place = {pair: i for i, pair in enumerate(dict.fromkeys(pair for pairs in asked for pair in pairs))}
         encoded = list(self.encode(list(place)))
-        context = self._read_context() if encoded else None
+        context = self._read_context() if encoded else math.inf
         jobs = [partial(self._score_batch, batch, context) for batch in _batches(encoded, batch_tokens)]
         known: list[StepScores] = []
         results: list[list[StepScores]] = []
@@ -127,19 +127,21 @@ class ServerVerifier:
                     on_done(index, results[-1])
         return results
 
-    def _read_context(self) -> int | None:
-        """Most tokens that the server reads; None where it does not say."""
+    def _read_context(self) -> float:
+        """Most tokens that the server reads; no limit where it does not say."""
         if self._context is None:
             (models,) = self.endpoint.run([self.endpoint.list_models])
             found = [row.get("max_model_len") for row in models if row["id"] == self.model]
-            self._context = found[0] if found and type(found[0]) is int else None
+            self._context = found[0] if found and type(found[0]) is int else math.inf
         return self._context
 
-    async def _score_batch(self, batch: Sequence[EncodedSolution], context: int | None) -> list[StepScores]:
+    async def _score_batch(self, batch: Sequence[EncodedSolution], context: float) -> list[StepScores]:
         """Scores of some solutions in one request; none is made for solutions without steps."""
         # Tokens after the last tag are not worth reading.
-        read = [solution.tags[solution.tags < (context or math.inf)].tolist() for solution in batch]
-        ids = [solution.ids[: tags[-1] + 1].tolist() for solution, tags in zip(batch, read, strict=True) if tags]
+        read = [solution.tags[solution.tags < context].tolist() for solution in batch]
+        ids = [
+            solution.ids[: tags[-1] + 1].tolist() for solution, tags in zip(batch, read, strict=True) if tags
+        ]
         rows: list[Any] = []
         if ids:
             body = {
@@ -165,8 +167,8 @@ class ServerVerifier:
         if not isinstance(rows, list) or len(rows) != len(given):
             found = len(rows) if isinstance(rows, list) else "no"
             raise ShepherdError(
-                f"{self._url}: {found} rows for a solution of {len(tags)} steps and {len(ids)} tokens, expected "
-                f"{len(given)}; serve the verifier with pooling_type {_POOLING[self.positions]}"
+                f"{self._url}: {found} rows for a solution of {len(tags)} steps and {len(ids)} tokens, "
+                f"expected {len(given)}; serve the verifier with pooling_type {_POOLING[self.positions]}"
             )
         row_at = dict(zip(given, rows, strict=True))
         return [float(f"{self._good(row_at[tag]):.8g}") for tag in tags]
@@ -176,8 +178,8 @@ class ServerVerifier:
         fits = isinstance(row, list) and len(row) == 2
         if not fits or not all(type(each) in (int, float) and math.isfinite(each) for each in row):
             raise ShepherdError(
-                f"{self._url}: a row {str(row)[:60]}, expected two finite numbers, good and bad; serve the verifier "
-                "with its two label rows as classes (see shepherd export)"
+                f"{self._url}: a row {self.endpoint.shown(str(row))}, expected two finite numbers, good and bad; serve the "
+                "verifier with its two label rows as classes (see shepherd export)"
             )
         if self.activation == "logits":
             # over the difference, which no exponential overflows on the side that counts
@@ -185,21 +187,21 @@ class ServerVerifier:
             return 1.0 / (1.0 + math.exp(apart)) if apart < 700 else 0.0
         if not all(0 <= each <= 1 for each in row) or abs(sum(row) - 1) > SUM_TOLERANCE:
             raise ShepherdError(
-                f"{self._url}: a row {row}, expected probabilities of good and bad; this server returns something "
-                "else (hidden states or logits): see shepherd export for the arguments it needs"
+                f"{self._url}: a row {row}, expected probabilities of good and bad; this server returns "
+                "something else (hidden states or logits): see shepherd export for the arguments it needs"
             )
         return float(row[self.good])
 
-    def _count(self, solutions: Sequence[EncodedSolution], context: int | None) -> None:
+    def _count(self, solutions: Sequence[EncodedSolution], context: float) -> None:
         old = self.counts
-        limit = context or math.inf
         self.counts = ScoringCounts(
             solutions=old.solutions + len(solutions),
             steps=old.steps + sum(len(each.tags) for each in solutions),
             tokens=old.tokens + sum(len(each.ids) for each in solutions),
-            solutions_without_steps=old.solutions_without_steps + sum(not len(each.tags) for each in solutions),
+            solutions_without_steps=old.solutions_without_steps
+            + sum(not len(each.tags) for each in solutions),
             steps_beyond_context=old.steps_beyond_context
-            + sum(int((each.tags >= limit).sum()) for each in solutions),
+            + sum(int((each.tags >= context).sum()) for each in solutions),
         )
 
 
@@ -220,8 +222,8 @@ def _read_rows(answer: dict[str, Any], count: int) -> list[Any]:
     """The ``data`` of each input of a pooling answer, in the order of the inputs."""
     found = answer.get("data")
     if not isinstance(found, list) or not all(isinstance(each, dict) for each in found):
-        raise BrokenAnswer('an answer without "data"')
+        raise BrokenAnswerError('an answer without "data"')
     by_index = {each.get("index"): each.get("data") for each in found}
     if len(found) != count or set(by_index) != set(range(count)):
-        raise BrokenAnswer(f"an answer for {len(found)} of {count} solutions")
+        raise BrokenAnswerError(f"an answer for {len(found)} of {count} solutions")
     return [by_index[index] for index in range(count)]

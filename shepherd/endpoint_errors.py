@@ -24,7 +24,7 @@ _REMEDIES: dict[Kind, str] = {
 }
 
 
-class PassingFault(Exception):
+class PassingError(Exception):
     """A failure that may pass: worth another attempt.
 
     Args:
@@ -38,7 +38,7 @@ class PassingFault(Exception):
         self.kind, self.pause_s = kind, pause_s
 
 
-class BrokenAnswer(PassingFault):
+class BrokenAnswerError(PassingError):
     """An answer that is not what was asked for."""
 
     def __init__(self, text: str) -> None:
@@ -88,7 +88,7 @@ def shown(text: str, key: str | None) -> str:
 
 
 def said(body: object, key: str | None) -> str:
-    """The message in an error's body: servers put it under ``error``, ``message`` or ``detail``, or send text.
+    """The message in an error's body: under ``error``, ``message`` or ``detail``, or the text it is.
 
     Example:
         >>> said({"error": {"message": "no such model", "code": 404}}, None)

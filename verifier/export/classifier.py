@@ -44,20 +44,21 @@ def token_classifier(merged: Any, rows: Rows) -> Any:
     Returns:
         A ``…ForTokenClassification`` of transformers, in the body's dtype.
     """
-    from transformers import MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING
+    from transformers import AutoModelForTokenClassification
 
     config = copy.deepcopy(merged.config)
-    if type(config) not in MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING:
-        raise ShepherdError(
-            f"{type(merged).__name__}: transformers has no token classification for this architecture, so it "
-            "cannot be exported; score with the verifier folder itself"
-        )
     config.id2label = dict(enumerate(CLASSES))
     config.label2id = {name: number for number, name in enumerate(CLASSES)}
     config.classifier_dropout = 0.0
     config.tie_word_embeddings = False  # there is no output head to tie any more
-    with torch.device("meta"):  # all of its weights are given; none is drawn
-        model = MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING[type(config)](config)
+    try:
+        with torch.device("meta"):  # all of its weights are given; none is drawn
+            model = AutoModelForTokenClassification.from_config(config)
+    except ValueError as error:
+        raise ShepherdError(
+            f"{type(merged).__name__}: transformers has no token classification for this architecture, so it "
+            "cannot be exported; score with the verifier folder itself"
+        ) from error
     body = getattr(merged, merged.base_model_prefix)
     setattr(model, model.base_model_prefix, body)
     order = [("good", "bad").index(name) for name in CLASSES]

@@ -47,7 +47,7 @@ def _from_hub(name: str, small: list[str]) -> Path:
     try:
         for weights in _WEIGHTS:
             found = snapshot_download(name, allow_patterns=[*small, weights], ignore_patterns=ignore)
-            if _weights(Path(found)):
+            if any(Path(found).glob(weights)):
                 break
     except (LocalEntryNotFoundError, HfHubHTTPError, HFValidationError, OSError) as error:
         offline = os.environ.get("HF_HUB_OFFLINE", "").lower() in {"1", "true", "yes", "on"}

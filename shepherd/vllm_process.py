@@ -6,6 +6,7 @@ instead of the terminal, what goes wrong in them becomes one line, and `VllmProc
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import sys
@@ -88,6 +89,8 @@ class VllmProcess:
                 _fail(where, error, log)
             log.unlink(missing_ok=True)
             raise
+        # in this process it would warn into the middle of a progress bar
+        logging.getLogger("vllm").setLevel(logging.ERROR)
         return cls(llm, where, log, [child for child in _children() if child not in before])
 
     @property
@@ -250,6 +253,6 @@ def _fail(where: str, error: Exception, log: Path) -> NoReturn:
     text = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
     found = [match[1] for line in text.splitlines() if (match := _CAUSE.search(line))]
     causes = [cause for cause in found if "Engine core" not in cause and "EngineCore" not in cause]
-    own = (str(error).strip() or type(error).__name__).splitlines()[0]
+    own = " ".join(str(error).split()) or type(error).__name__
     cause = causes[-1][:300] if causes else own[:300]
     raise ShepherdError(f"{where}: vLLM: {cause} (its log: {log})") from error

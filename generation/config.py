@@ -11,6 +11,7 @@ from shepherd.answers import GRADER_TIMEOUT_S, AnswerStyle, Grader
 from shepherd.config import Config
 from shepherd.serving import ServerConfig, VllmConfig
 from verifier.config import FormatName, PublishedConfig
+from verifier.engines import Scorer
 from verifier.shape import Shape
 
 PoolFormat = Literal["shepherd", "subq", "zeroeval", "openai-samples"]
@@ -184,6 +185,10 @@ class RerankConfig(SamplerConfig):
         format: input format of a published verifier; ``auto`` recognises it by name or by config.json.
         published: how a published verifier is loaded.
         verifier_shape: sizes of the verifier's base, for a plan where it is not on this machine.
+        scorer: what runs the verifier, as ``engine`` runs the model.
+        scorer_vllm: how the scorer ``vllm`` runs it.
+        scorer_server: where the scorer ``server`` finds it.
+        served_as: the verifier's name at the server; null where it is the same.
         scores: a scores file in the verifier's place; no verifier is loaded.
         controls: further verifiers by the name of their row, which is best-of-n by what they are
             made for: min, or last for an outcome head.
@@ -198,6 +203,10 @@ class RerankConfig(SamplerConfig):
     format: FormatName = "auto"
     published: PublishedConfig = PublishedConfig()
     verifier_shape: Shape | None = None
+    scorer: Scorer = "transformers"
+    scorer_vllm: VllmConfig = VllmConfig()
+    scorer_server: ServerConfig = ServerConfig()
+    served_as: str | None = None
     scores: str | None = None
     controls: dict[str, str] = Field(default_factory=dict)
     answers: AnswersConfig = AnswersConfig()

@@ -6,6 +6,7 @@ pool.jsonl -> scores.jsonl -> results.json, curves.png
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -169,11 +170,17 @@ def score_pool(
             format=config.format,
             published=config.published,
             trust_remote_code=config.trust_remote_code,
+            scorer=config.scorer,
+            vllm=config.scorer_vllm,
+            server=config.scorer_server,
+            served_as=config.served_as if verifier == config.verifier else None,
         )
-        scorer = LazyVerifier(verifier, load, device=config.device, threads=config.threads)
+        scorer = LazyVerifier(
+            verifier, load, device=config.device, engine=config.scorer, threads=config.threads
+        )
         largest = max(len(pool.candidates) for pool in pools)
         chunk = max(1, SCORED_AT_ONCE // largest)
-        with open_store(config.store) as store:
+        with closing(scorer), open_store(config.store) as store:
             shelf = scores_shelf(store, scorer, batch_tokens=config.batch_tokens)
             score(scorer, pools, path, chunk=chunk, batch_tokens=config.batch_tokens, shelf=shelf)
         log(f"{len(pools)} problems scored by {verifier} ({scorer.id}): {path}")

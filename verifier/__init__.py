@@ -13,7 +13,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from shepherd.serving import ServerConfig, VllmConfig
     from verifier.config import FormatName, PublishedConfig
+    from verifier.engines import Scorer
+    from verifier.engines.server import ServerVerifier
     from verifier.scoring import Verifier
 
 __all__ = ["load_verifier"]
@@ -26,7 +29,11 @@ def load_verifier(
     format: FormatName = "auto",
     published: PublishedConfig | None = None,
     trust_remote_code: bool = False,
-) -> Verifier:
+    scorer: Scorer = "transformers",
+    vllm: VllmConfig | None = None,
+    server: ServerConfig | None = None,
+    served_as: str | None = None,
+) -> Verifier | ServerVerifier:
     """Load a verifier by what a user calls it.
 
     Args:
@@ -36,7 +43,25 @@ def load_verifier(
         format: input format of a published verifier; ``"auto"`` recognises it.
         published: how a published verifier is loaded.
         trust_remote_code: run code that comes with a model.
+        scorer: what runs the model. With ``vllm`` and ``server`` it is another process: close the verifier.
+        vllm: how the scorer ``vllm`` runs it.
+        server: where the scorer ``server`` finds it.
+        served_as: its name at the server; None where it is the same.
     """
+    if scorer == "vllm":
+        from shepherd.serving import VllmConfig
+        from verifier.engines.load import load_with_vllm
+
+        return load_with_vllm(
+            name_or_folder, vllm or VllmConfig(), device=device, format=format, published=published
+        )
+    if scorer == "server":
+        from shepherd.serving import ServerConfig
+        from verifier.engines.load import load_from_server
+
+        return load_from_server(
+            name_or_folder, server or ServerConfig(), served_as, format=format, published=published
+        )
     from verifier.places import find_place
 
     place = find_place(name_or_folder)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -150,11 +151,13 @@ def _score_pool(run: Run, config: ScoreConfig, pools: list[ProblemPool], as_json
 
     pools = pools[: config.limit]
     load = partial(load_verifier, config.verifier, **_loading(config))
-    verifier = LazyVerifier(config.verifier, load, device=config.device, threads=config.threads)
+    verifier = LazyVerifier(
+        config.verifier, load, device=config.device, engine=config.scorer, threads=config.threads
+    )
     run.describe(verifier=verifier.id)
     started = time.monotonic()
     path, tokens = run.path / "scores.jsonl", config.batch_tokens
-    with open_store(config.store) as store:
+    with closing(verifier), open_store(config.store) as store:
         shelf = scores_shelf(store, verifier, batch_tokens=tokens)
         found = score_pool(verifier, pools, path, chunk=config.chunk, batch_tokens=tokens, shelf=shelf)
     run.metric(**found["scored_now"], seconds=round(time.monotonic() - started, 3))
@@ -171,9 +174,9 @@ def _score_one(config: ScoreConfig, question: str, solution: str, as_json: bool)
     from verifier import load_verifier, show
 
     _set_threads(config.threads)
-    verifier = load_verifier(config.verifier, **_loading(config))
     steps = split(solution).steps
-    (scores,) = verifier.score(question, [solution])
+    with closing(load_verifier(config.verifier, **_loading(config))) as verifier:
+        (scores,) = verifier.score(question, [solution])
     whole = {how: float(solution_scores([scores], how)[0]) for how in ("min", "prod", "last", "mean")}
     if as_json:
         found = [{"text": step, "score": score} for step, score in zip(steps, scores, strict=True)]
@@ -190,6 +193,10 @@ def _loading(config: ScoreConfig) -> dict[str, Any]:
         "format": config.format,
         "published": config.published,
         "trust_remote_code": config.trust_remote_code,
+        "scorer": config.scorer,
+        "vllm": config.vllm,
+        "server": config.server,
+        "served_as": config.served_as,
     }
 
 

@@ -7,7 +7,9 @@ from typing import Literal, get_args
 from pydantic import Field, model_validator
 
 from shepherd.config import Config
+from shepherd.serving import ServerConfig, VllmConfig
 from shepherd.steps import TAG
+from verifier.engines import Scorer
 from verifier.shape import Shape
 
 StoppingMetric = Literal[
@@ -228,6 +230,10 @@ class ScoreConfig(Config):
             verifier: a folder with config.json, or a hub name.
         format: input format of a published verifier; ``auto`` recognises it by name or by config.json.
         trust_remote_code: run code that comes with a model. Never needed for the formats known here.
+        scorer: what runs the verifier; ``vllm`` and ``server`` need it merged (`shepherd export`).
+        vllm: how the scorer ``vllm`` runs it.
+        server: where the scorer ``server`` finds it.
+        served_as: the verifier's name at the server; null where it is the same.
         pool: ``embedded`` (the packaged pool) or a file.
         shape: sizes of the verifier's base, for a plan where the base is not on this machine.
         limit: the first so many problems; null for all.
@@ -241,6 +247,10 @@ class ScoreConfig(Config):
     published: PublishedConfig = PublishedConfig()
     trust_remote_code: bool = False
     shape: Shape | None = None
+    scorer: Scorer = "transformers"
+    vllm: VllmConfig = VllmConfig()
+    server: ServerConfig = ServerConfig()
+    served_as: str | None = None
     pool: str = "embedded"
     limit: int | None = Field(None, ge=1)
     batch_tokens: int = Field(16384, ge=1)

@@ -58,6 +58,11 @@ class LazyVerifier:
         with _threads(self.threads):
             return verifier.score_many(items, batch_tokens)
 
+    def close(self) -> None:
+        """Give back what the verifier holds, if it was loaded."""
+        if self._verifier is not None:
+            self._verifier.close()
+
     def load(self) -> Verifier:
         """The verifier itself."""
         if self._verifier is None:

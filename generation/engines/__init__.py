@@ -107,7 +107,12 @@ def load_engine(config: SamplerConfig) -> Engine:
         from generation.engines.vllm import VllmEngine
 
         return VllmEngine.load(
-            config.model, config.vllm, adapter=config.adapter, device=config.device, dtype=config.dtype
+            config.model,
+            config.vllm,
+            adapter=config.adapter,
+            device=config.device,
+            dtype=config.dtype,
+            trust_remote_code=config.trust_remote_code,
         )
     if config.engine == "server":
         from generation.engines.server import ServerEngine

@@ -52,6 +52,7 @@ class VllmEngine:
         adapter: str | None = None,
         device: str = "auto",
         dtype: str = "auto",
+        trust_remote_code: bool = False,
     ) -> Self:
         """Start vLLM with ``embedded:weak``, a folder or a hub name; see `generation.engines.load_engine`."""
         config = config or VllmConfig()
@@ -62,7 +63,7 @@ class VllmEngine:
         folder = None if adapter is None else find_adapter(adapter)
         rank = None if folder is None else _rank(folder)
         try:
-            tokenizer = AutoTokenizer.from_pretrained(path)
+            tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=trust_remote_code)
         except (OSError, ValueError) as error:
             first_line = str(error).strip().partition("\n")[0].rstrip(" :.")
             raise ShepherdError(f"model {name_or_path}: {first_line}; give a folder or a hub name") from error
@@ -75,7 +76,13 @@ class VllmEngine:
         if rank is not None:
             arguments |= {"enable_lora": True, "max_loras": 1, "max_lora_rank": _rank_of_vllm(rank)}
         process = VllmProcess.start(
-            path, config, where=f"model {name_or_path}", device=device, dtype=dtype, arguments=arguments
+            path,
+            config,
+            where=f"model {name_or_path}",
+            device=device,
+            dtype=dtype,
+            trust_remote_code=trust_remote_code,
+            arguments=arguments,
         )
         if folder is None:
             return cls(process, tokenizer, ends, name_or_path)
@@ -187,12 +194,12 @@ def _rank(adapter: Path) -> int:
         found = json.loads(path.read_text(encoding="utf-8"))
         kind, rank = found["peft_type"], max([found["r"], *(found.get("rank_pattern") or {}).values()])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ShepherdError(f"vllm.adapter: {path}: no adapter of peft there ({error})") from error
+        raise ShepherdError(f"adapter: {path}: no adapter of peft there ({error})") from error
     extras = [key for key in ("use_dora", "modules_to_save") if found.get(key)]
     if kind != "LORA" or not isinstance(rank, int) or extras:
         what = f"with {' and '.join(extras)}" if extras else f"of kind {kind}"
         raise ShepherdError(
-            f"vllm.adapter: {path}: an adapter {what}, and vLLM takes plain LoRA; merge it into the "
+            f"adapter: {path}: an adapter {what}, and vLLM takes plain LoRA; merge it into the "
             "model with shepherd export"
         )
     return rank
@@ -207,5 +214,5 @@ def _rank_of_vllm(rank: int) -> int:
     able = sorted(get_args(MaxLoRARanks))
     fitting = [each for each in able if each >= rank]
     if not fitting:
-        raise ShepherdError(f"vllm.adapter: rank {rank}, and vLLM takes up to {able[-1]}; merge the adapter")
+        raise ShepherdError(f"adapter: rank {rank}, and vLLM takes up to {able[-1]}; merge the adapter")
     return int(fitting[0])

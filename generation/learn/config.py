@@ -24,9 +24,6 @@ class SftConfig(Config):
             solution, question and steps, or GSM8K's question and answer.
         shape: sizes of the base, for a plan where the base is not on this machine; an error if they are not
             its.
-        evaluation_problems: what no training question may be one of; as in `shepherd train-prm`.
-        allow_contamination: train on such questions all the same.
-        drop_contaminated: leave them out, counted, and go on.
         limit: the first so many rows; null for all of a file, and 4,000 of the embedded world.
         evaluation_problems: what no training question may be one of, as for `shepherd train-prm`.
         allow_contamination: train on such questions all the same.
@@ -45,9 +42,6 @@ class SftConfig(Config):
     base: str = Field("embedded:weak", min_length=1)
     shape: Shape | None = None
     data: str = Field("embedded", min_length=1)
-    evaluation_problems: tuple[str, ...] | None = None
-    allow_contamination: bool = False
-    drop_contaminated: bool = False
     limit: int | None = Field(None, ge=1)
     evaluation_problems: tuple[str, ...] | None = None
     allow_contamination: bool = False

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from shepherd.errors import ShepherdError
 from shepherd.serving import VllmConfig
 from shepherd.vllm_process import VllmProcess
-from verifier.tags import EncodedSolution, TagContract
+from verifier.tags import EncodedSolution
 
 _SUM_TOLERANCE = 0.01
 """How far the two probabilities of a row may be from 1 in sum: bfloat16 has three digits."""
@@ -60,9 +60,9 @@ def serve_command(model: str, arguments: Mapping[str, Any]) -> str:
     return shlex.join(parts)
 
 
-def label_names(tokenizer: Any, contract: TagContract) -> tuple[str, str]:
+def label_names(tokenizer: Any, good_id: int, bad_id: int) -> tuple[str, str]:
     """Names of the label tokens, good first: vLLM looks their rows up by name."""
-    ids = [contract.good_id, contract.bad_id]
+    ids = [good_id, bad_id]
     good, bad = tokenizer.convert_ids_to_tokens(ids)
     if tokenizer.convert_tokens_to_ids([good, bad]) != ids:
         raise ShepherdError(

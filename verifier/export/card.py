@@ -6,8 +6,9 @@ import json
 import re
 from collections.abc import Sequence
 
+from verifier.engines.vllm import serve_command
 from verifier.export.description import CLASSES, Exported
-from verifier.export.vllm import arguments, serve_command
+from verifier.export.vllm import arguments
 
 _OF_STEPS = "at every step's tag, the probability that the step is right (Math-Shepherd, arXiv 2312.08935)"
 _GIVES = {

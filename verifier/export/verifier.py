@@ -18,8 +18,8 @@ from verifier.export.card import write_card
 from verifier.export.classifier import Rows, rows_of, token_classifier
 from verifier.export.description import CLASSES, Exported, write_description
 from verifier.export.folder import load, save_model
-from verifier.export.golden import GOLDEN_TEXTS
 from verifier.export.merge import load_unquantized, merge
+from verifier.golden_texts import GOLDEN_TEXTS
 
 Log = Callable[[str], None]
 StepScores = list[list[list[float]]]
@@ -105,7 +105,7 @@ def _ask_source(name: str, device: str, trust_remote_code: bool) -> tuple[Rows, 
     """The head's rows and the golden scores of the verifier as it is; it is let go of afterwards."""
     source = trained.load(name, device=device, trust_remote_code=trust_remote_code)
     reader = source.reader
-    assert isinstance(reader, models.TagReader)
+    assert isinstance(reader, models.TagReader)  # what is trained is read in this process
     width = reader.body.config.get_text_config().hidden_size
     return rows_of(reader.head, width, reader.device), source.score_many(GOLDEN_TEXTS)
 

@@ -2,38 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import shlex
 from typing import Any
 
+from verifier.engines.vllm import serve_command, vllm_arguments
 from verifier.export.description import CLASSES
 from verifier.tags import TagContract
 
 
 def arguments(contract: TagContract, dtype: str) -> dict[str, Any]:
-    """Keyword arguments of ``vllm.LLM``; ``pooler_config`` holds those of ``vllm.config.PoolerConfig``.
-
-    STEP pooling gives the class probabilities at every tag. `returned_token_ids` is left out: it would pick
-    columns of the two classes as if they were the vocabulary.
-    """
-    return {
-        "runner": "pooling",
-        "convert": "classify",
-        "dtype": dtype,
-        "pooler_config": {
-            "task": "token_classify",
-            "pooling_type": "STEP",
-            "step_tag_id": contract.tag_id,
-        },
-    }
-
-
-def serve_command(name: str, given: dict[str, Any]) -> str:
-    """The same as a command line; scores come from ``POST /pooling`` with token ids as ``input``."""
-    parts = ["vllm", "serve", name]
-    for key, value in given.items():
-        parts += [f"--{key.replace('_', '-')}", value if isinstance(value, str) else json.dumps(value)]
-    return shlex.join(parts)
+    """Keyword arguments of ``vllm.LLM`` for an export whose weights are in ``dtype``."""
+    return {**vllm_arguments(contract.tag_id), "dtype": dtype}
 
 
 def describe(contract: TagContract, dtype: str) -> dict[str, Any]:

@@ -19,12 +19,17 @@ class Format(Protocol):
     Attributes:
         name: as ``--set format=NAME`` has it.
         auto_class: the transformers class that loads the model.
+        label_ids: good and bad in the vocabulary, whose rows of the output head are read; None for a model
+            with a head of two classes.
+        good_class: which of two classes is good; 0 where labels are read.
         step_tag_id: the one token at whose positions, all of them, scores are read; None where the positions
             are not those of one token, so that an engine which finds them by id cannot serve the format.
     """
 
     name: ClassVar[str]
     auto_class: ClassVar[str]
+    good_class: ClassVar[int]
+    label_ids: tuple[int, int] | None
     step_tag_id: int | None
 
     def __init__(self, tokenizer: Any, options: PublishedConfig) -> None:

@@ -16,7 +16,8 @@ from shepherd.files import read_json
 from verifier import model as models
 from verifier.config import PublishedConfig
 from verifier.formats import recognise
-from verifier.formats.checkpoint import NEEDED, locate
+from verifier.formats.checkpoint import NEEDED, Checkpoint, locate
+from verifier.formats.format import Format
 from verifier.scoring import Verifier
 from verifier.tags import fingerprint
 
@@ -49,7 +50,7 @@ def load_published(
     tokenizer = models.load_tokenizer(str(checkpoint.folder), trust_remote_code=trust_remote_code)
     written = known(tokenizer, options)
     where = models.pick_device(device)
-    dtype = _dtype(options.dtype, config, where)
+    dtype = own_dtype(options.dtype, config, where)
     model = load_model(
         checkpoint.folder,
         known.auto_class,
@@ -62,6 +63,13 @@ def load_published(
     (trial,) = written.encode(_TRIAL)
     at = torch.from_numpy(trial.tags).long().to(reader.device)
     models.check_head(reader, torch.from_numpy(trial.ids[None]).long().to(reader.device), at)
+    return Verifier(reader, written.encode, identify(known, checkpoint, tokenizer, options, dtype), name)
+
+
+def identify(
+    known: type[Format], checkpoint: Checkpoint, tokenizer: Any, options: PublishedConfig, dtype: str
+) -> str:
+    """Short hash of all that decides a published verifier's scores."""
     decides = {
         "format": known.name,
         "weights": checkpoint.identity,
@@ -70,8 +78,7 @@ def load_published(
         "dtype": dtype,
         "separator": options.separator if known.name == "trl" else None,
     }
-    identity = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:12]
-    return Verifier(reader, written.encode, identity, name)
+    return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def load_model(
@@ -137,7 +144,7 @@ def quiet_transformers() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _dtype(asked: str, config: dict[str, Any], device: torch.device) -> str:
+def own_dtype(asked: str, config: dict[str, Any], device: torch.device) -> str:
     """``auto``: the checkpoint's own on a GPU; float32 on the CPU, where 16 bits save nothing but memory."""
     if asked != "auto":
         return asked

@@ -27,10 +27,12 @@ class MathShepherd:
 
     name: ClassVar[str] = "math-shepherd"
     auto_class: ClassVar[str] = "AutoModelForCausalLM"
+    good_class: ClassVar[int] = 0
 
     def __init__(self, tokenizer: Any, options: PublishedConfig) -> None:
         self.tokenizer = tokenizer
         self.contract = tags.resolve(tokenizer)
+        self.label_ids: tuple[int, int] | None = (self.contract.good_id, self.contract.bad_id)
         self.step_tag_id: int | None = self.contract.tag_id
 
     @classmethod

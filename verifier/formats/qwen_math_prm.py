@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 SYSTEM = "Please reason step by step, and put your final answer within \\boxed{}."
 SEPARATOR = "<extra_0>"
-_GOOD_CLASS = 1
 _CHUNK = 256
 
 
@@ -36,6 +35,7 @@ class QwenMathPrm:
 
     name: ClassVar[str] = "qwen2.5-math-prm"
     auto_class: ClassVar[str] = "AutoModel"
+    good_class: ClassVar[int] = 1
 
     def __init__(self, tokenizer: Any, options: PublishedConfig) -> None:
         self.turns = Turns(tokenizer, self.name, [SEPARATOR])
@@ -46,6 +46,7 @@ class QwenMathPrm:
                 "use the tokenizer files of the checkpoint itself"
             )
         self.separator_id = int(ids[0])
+        self.label_ids: tuple[int, int] | None = None
         self.step_tag_id: int | None = self.separator_id
 
     @classmethod
@@ -75,7 +76,7 @@ class QwenMathPrm:
         """The two-layer classifier, from the checkpoint's files."""
         from verifier.formats.two_class import TwoClass, read_two_layers
 
-        return TwoClass(read_two_layers(folder, model.device), _GOOD_CLASS)
+        return TwoClass(read_two_layers(folder, model.device), self.good_class)
 
     def _conversation(self, question: str, steps: Sequence[str]) -> str:
         if not steps:

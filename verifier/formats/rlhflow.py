@@ -36,11 +36,13 @@ class RlhFlow:
 
     name: ClassVar[str] = "rlhflow"
     auto_class: ClassVar[str] = "AutoModelForCausalLM"
+    good_class: ClassVar[int] = 0
 
     def __init__(self, tokenizer: Any, options: PublishedConfig) -> None:
         self.turns = Turns(tokenizer, self.name, [_HOLE])
         # Their label ids: the last token of either sign alone.
         self.good_id, self.bad_id = (int(tokenizer.encode(sign)[-1]) for sign in (_GOOD, _BAD))
+        self.label_ids: tuple[int, int] | None = (self.good_id, self.bad_id)
         self.step_tag_id: int | None = None  # read before the verdict, where any token may stand
 
     @classmethod

@@ -21,7 +21,6 @@ from verifier.tags import EncodedSolution
 if TYPE_CHECKING:
     from verifier.heads import Head
 
-_GOOD_CLASS = 1
 _CHUNK = 256
 
 
@@ -30,6 +29,7 @@ class Trl:
 
     name: ClassVar[str] = "trl"
     auto_class: ClassVar[str] = "AutoModelForTokenClassification"
+    good_class: ClassVar[int] = 1
 
     def __init__(self, tokenizer: Any, options: PublishedConfig) -> None:
         self.tokenizer = tokenizer
@@ -39,6 +39,7 @@ class Trl:
                 f"format {self.name}: the separator {options.separator!r} is no token of this tokenizer; "
                 "--set published.separator=… as it was in training"
             )
+        self.label_ids: tuple[int, int] | None = None
         self.step_tag_id: int | None = None  # the separator's tokens may stand inside a step too
 
     @classmethod
@@ -65,7 +66,7 @@ class Trl:
         """The model's own classifier."""
         from verifier.formats.two_class import TwoClass
 
-        return TwoClass(model.score, _GOOD_CLASS)
+        return TwoClass(model.score, self.good_class)
 
     def _ids(self, texts: Sequence[str]) -> list[list[int]]:
         encoded = self.tokenizer(

@@ -40,7 +40,7 @@ def exported(tiny_verifier: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     assert done.exit_code == 0, done.output
     found = json.loads(done.stdout)
     assert found["kind"] == "verifier"
-    assert found["steps_compared"] == 18
+    assert found["steps_compared"] == 52
     assert 0 < found["largest_difference"] < 0.5
     return out
 
@@ -66,7 +66,7 @@ def test_an_export_scores_and_reranks_like_any_verifier(
 def test_people_are_told_how_far_it_is(tiny_verifier: Path, tmp_path: Path) -> None:
     done = _run("export", tiny_verifier, "--out", tmp_path / "out")
     assert done.exit_code == 0, done.output
-    assert "largest difference of 18 golden step scores from the verifier's own: " in done.stdout
+    assert "largest difference of 52 golden step scores from the verifier's own: " in done.stdout
     assert "merging the adapter into" in done.stderr
 
 

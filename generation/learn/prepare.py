@@ -57,9 +57,9 @@ class Prepared:
 
     def lines(self) -> Iterator[str]:
         """The same for a run's log."""
-        parts = {"read": self.read, "train": self.train, "heldout": self.heldout}
-        for name, part in parts.items():
-            yield f"{name}: " + ", ".join(f"{key} {value:,}" for key, value in part.counts().items())
+        counts = self.counts()
+        for name in ("read", "train", "heldout"):
+            yield f"{name}: " + ", ".join(f"{key} {value:,}" for key, value in counts[name].items())
         yield from self.contamination.lines()
         yield f"plan: {self.steps:,} steps, {int(self.train.lengths[self.order].sum()):,} tokens"
 

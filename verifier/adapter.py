@@ -17,31 +17,39 @@ if TYPE_CHECKING:
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
 
-def write_adapter(folder: Path, model: Any, base: str) -> None:
+def write_adapter(folder: Path, model: Any, base: str, state: Mapping[str, Tensor] | None = None) -> None:
     """Write the adapter of a peft model into `folder`.
 
-    Tensors are in the order of their names, and the configuration is without this machine's paths.
+    The configuration is without this machine's paths.
 
     Args:
         folder: receives ``adapter_model.safetensors`` and ``adapter_config.json``.
         model: peft model.
         base: name of the model the adapter is for.
+        state: the model's state, where peft is not to judge its shapes: a layer that AdaLoRA left no rank
+            looks broken to it.
     """
     import peft
-    from safetensors.torch import save as to_bytes
 
-    weights = peft.get_peft_model_state_dict(model, save_embedding_layers=False)
-    tensors = {name: weights[name].detach().cpu().contiguous() for name in sorted(weights)}
+    weights = peft.get_peft_model_state_dict(model, state_dict=state, save_embedding_layers=False)
     plain = {
         key: sorted(value) if isinstance(value, set) else value
         for key, value in model.peft_config["default"].to_dict().items()
         if key != "runtime_config"
     }
     plain |= {"base_model_name_or_path": base, "inference_mode": True}
-    with atomic_write(folder / WEIGHTS, "wb") as handle:
-        handle.write(to_bytes(tensors, metadata={"format": "pt"}))
+    write_tensors(folder / WEIGHTS, weights)
     with atomic_write(folder / CONFIG) as handle:
         handle.write(json.dumps(plain, indent=2, sort_keys=True) + "\n")
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write tensors in the order of their names, so that the same tensors are the same bytes."""
+    from safetensors.torch import save as to_bytes
+
+    plain = {name: tensors[name].detach().cpu().contiguous() for name in sorted(tensors)}
+    with atomic_write(path, "wb") as handle:
+        handle.write(to_bytes(plain, metadata={"format": "pt"}))
 
 
 def find_adapter(name: str) -> Path:

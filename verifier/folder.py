@@ -10,7 +10,6 @@ README.md          model card
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -24,6 +23,7 @@ from shepherd.errors import ShepherdError
 from shepherd.files import atomic_directory, atomic_write, sha256_file, write_json
 from verifier import tags
 from verifier.adalora import ranks_of
+from verifier.adapter import write_adapter, write_tensors
 from verifier.description import Description, find, read_description, rule_of
 from verifier.heads import TrainedHead
 from verifier.scoring import Verifier
@@ -49,21 +49,13 @@ def save(
         card: text of README.md.
         head: one with weights of its own, if the verifier has one.
     """
-    import peft
-
     with atomic_directory(path) as aside:
         ranks = ranks_of(model)
-        # Given a state, peft does not judge its shapes: a layer that AdaLoRA left no rank looks broken to it.
-        state = None if ranks is None else model.state_dict()
-        weights = peft.get_peft_model_state_dict(model, state_dict=state, save_embedding_layers=False)
         adapter = aside / "adapter"
         adapter.mkdir()
-        _write_tensors(adapter / "adapter_model.safetensors", weights)
+        write_adapter(adapter, model, description["base"], None if ranks is None else model.state_dict())
         if head is not None:
-            _write_tensors(aside / _HEAD, head.state_dict())
-        with atomic_write(adapter / "adapter_config.json") as handle:
-            config = _adapter_config(model.peft_config["default"], description["base"])
-            handle.write(json.dumps(config, indent=2, sort_keys=True) + "\n")
+            write_tensors(aside / _HEAD, head.state_dict())
         if ranks is not None:
             write_json(adapter / "ranks.json", {"total": sum(ranks.values()), "ranks": ranks})
         tokenizer.save_pretrained(aside / "tokenizer")
@@ -139,22 +131,3 @@ def _put_head(head: nn.Module, weights: Mapping[str, Tensor], path: Path) -> Non
     if shapes != expected:
         raise ShepherdError(f"{path}: expected {expected}, found {shapes}; train again with this version")
     head.load_state_dict(weights)
-
-
-def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """In a fixed order, so that the same tensors are the same bytes."""
-    from safetensors.torch import save as to_bytes
-
-    plain = {name: tensors[name].detach().cpu().contiguous() for name in sorted(tensors)}
-    with atomic_write(path, "wb") as handle:
-        handle.write(to_bytes(plain, metadata={"format": "pt"}))
-
-
-def _adapter_config(config: Any, base: str) -> dict[str, Any]:
-    """Peft's own configuration, in a fixed order (it keeps sets) and without this machine's paths."""
-    plain = {
-        key: sorted(value) if isinstance(value, set) else value
-        for key, value in config.to_dict().items()
-        if key not in {"runtime_config"}
-    }
-    return {**plain, "base_model_name_or_path": base, "inference_mode": True}

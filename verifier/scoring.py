@@ -35,7 +35,7 @@ class Reader(Protocol):
         """Most tokens it can read."""
         ...
 
-    def scores(self, solutions: Sequence[EncodedSolution]) -> list[NDArray[np.float32]]:
+    def scores(self, solutions: Sequence[EncodedSolution], batch_tokens: int) -> list[NDArray[np.float32]]:
         """P(+) at every tag of every solution, in order; steps beyond the context score 0."""
         ...
 
@@ -158,7 +158,7 @@ class Verifier:
         if isinstance(self.reader, TagReader):
             scored = score_encoded(self.reader, encoded, batch_tokens)
         else:
-            scored = self.reader.scores(encoded)
+            scored = self.reader.scores(encoded, batch_tokens)
         beyond = [int((solution.tags >= self.reader.context).sum()) for solution in encoded]
         self._count(pairs, unique, encoded, beyond)
         lists = [[float(f"{score:.8g}") for score in scores.tolist()] for scores in scored]

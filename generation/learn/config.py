@@ -28,6 +28,7 @@ class SftConfig(Config):
         evaluation_problems: what no training question may be one of, as for `shepherd train-prm`.
         allow_contamination: train on such questions all the same.
         drop_contaminated: leave them out, counted, and go on.
+        trust_remote_code: run code that comes with the base.
         annotations: GSM8K's calculator notes, as in ``48/2=<<48/2=24>>24``: keep or drop them.
         tags: close every step by the tag, as Math-Shepherd's generators do, the packaged models among them.
         prompt: as `shepherd generate` is told; the solution is what follows it.
@@ -53,6 +54,7 @@ class SftConfig(Config):
     quantization: Quantization = "none"
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    trust_remote_code: bool = False
     lora: LoraConfig = LoraConfig()
     gradient_checkpointing: bool = False
 
@@ -82,6 +84,8 @@ class SftConfig(Config):
 
     @model_validator(mode="after")
     def _consistent(self) -> SftConfig:
+        if self.lora.kind != "lora":
+            raise ValueError("lora.kind: TRL's trainer hands out no ranks; adalora is for train-prm")
         if self.allow_contamination and self.drop_contaminated:
             raise ValueError("allow_contamination and drop_contaminated exclude each other; set one of them")
         return self

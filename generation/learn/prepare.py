@@ -69,7 +69,7 @@ def prepare(config: SftConfig) -> Prepared:
     solved = read_solved(config)
     rows, contamination = _without_evaluation(solved, config)
     train, held = heldout.split_by_question(rows, config.eval_fraction, config.seed, config.eval_limit)
-    tokenizer = models.load_tokenizer(config.base)
+    tokenizer = models.load_tokenizer(config.base, trust_remote_code=config.trust_remote_code)
     encoded, held_encoded = (
         encode_rows(
             rows,

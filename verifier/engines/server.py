@@ -8,10 +8,10 @@ tokenizes them itself could put the tags elsewhere.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from functools import partial
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +20,6 @@ from shepherd.endpoint import Endpoint
 from shepherd.endpoint_errors import BrokenAnswerError
 from shepherd.errors import ShepherdError
 from shepherd.serving import ServerConfig
-from shepherd.steps import split
-from verifier.scoring import Encode, ScoringCounts, StepScores
 from verifier.tags import EncodedSolution
 
 Positions = Literal["step", "all"]
@@ -73,12 +71,12 @@ class ServerReader:
         """Give up what is under way and close the connections."""
         self.endpoint.close()
 
-    def scores(self, solutions: Sequence[EncodedSolution]) -> list[NDArray[np.float32]]:
+    def scores(self, solutions: Sequence[EncodedSolution], batch_tokens: int) -> list[NDArray[np.float32]]:
         """P(good) at every tag of every solution, in order; steps beyond the context score 0."""
-        return list(self.stream(solutions))
+        return list(self.stream(solutions, batch_tokens))
 
     def stream(
-        self, solutions: Sequence[EncodedSolution], batch_tokens: int = 16384
+        self, solutions: Sequence[EncodedSolution], batch_tokens: int
     ) -> Generator[NDArray[np.float32], None, None]:
         """As `scores`, each solution as soon as it and all before it are known; requests run side by side.
 
@@ -151,112 +149,6 @@ class ServerReader:
                 "something else (hidden states or logits): see shepherd export for the arguments it needs"
             )
         return float(row[self.good])
-
-
-class ServerVerifier:
-    """A verifier that a server holds; it offers what `verifier.scoring.Verifier` does.
-
-    Args:
-        encode: (question, steps) pairs as tokens, each with the positions its scores are read at.
-        id: Short hash of all that decides a score.
-        name: What the user called it.
-        config: Where the endpoint is.
-        model: The name under which the endpoint serves the verifier.
-        positions: Where the server pools; see `ServerReader`.
-        activation: What the server's rows are.
-        good: Column of the good class.
-
-    Attributes:
-        counts: Running totals of what was scored.
-    """
-
-    def __init__(
-        self,
-        encode: Encode,
-        id: str,
-        name: str,
-        config: ServerConfig,
-        model: str,
-        positions: Positions = "step",
-        activation: Activation = "probabilities",
-        good: int = 0,
-    ) -> None:
-        self.encode, self.id, self.name = encode, id, name
-        self.reader = ServerReader(config, model, positions, activation, good)
-        self.counts = ScoringCounts()
-
-    @classmethod
-    def connect(
-        cls, name_or_folder: str, config: ServerConfig, model: str, positions: Positions = "step"
-    ) -> Self:
-        """The verifier of a folder, its tokenizer checked and its weights left to the server."""
-        from verifier import tags
-        from verifier.description import find, read_description
-        from verifier.model import load_tokenizer
-
-        folder = find(name_or_folder)
-        described = read_description(folder)
-        tokenizer = load_tokenizer(str(folder / "tokenizer"))
-        tags.check(described.contract, tokenizer, str(folder))
-        encode = partial(tags.encode, tokenizer, described.contract)
-        return cls(encode, described.id, name_or_folder, config, model, positions)
-
-    def close(self) -> None:
-        """Give up what is under way and close the connections."""
-        self.reader.close()
-
-    def score(self, question: str, solutions: Sequence[str]) -> list[StepScores]:
-        """Step scores of each solution of one question; a solution without steps gets an empty list."""
-        return self.score_many([(question, solutions)])[0]
-
-    def score_many(
-        self,
-        items: Sequence[tuple[str, Sequence[str]]],
-        batch_tokens: int = 16384,
-        on_done: Callable[[int, list[StepScores]], None] | None = None,
-    ) -> list[list[StepScores]]:
-        """Step scores of every solution of every question.
-
-        Args:
-            items: (question, solution texts), split into steps by `shepherd.steps.split`.
-            batch_tokens: most tokens in one request.
-            on_done: called with (index, step scores) of each item, in order, as soon as it is known.
-
-        Returns:
-            For each item, for each solution, one score in [0, 1] a step; steps beyond the context that the
-            server names score 0.
-
-        Raises:
-            ShepherdError: if the rows do not fit the tags, or are no probabilities.
-        """
-        asked = [[(question, split(text).steps) for text in texts] for question, texts in items]
-        # Repeated texts of one question are read once and get the very same numbers, so that ties stay ties.
-        place = {pair: i for i, pair in enumerate(dict.fromkeys(pair for pairs in asked for pair in pairs))}
-        encoded = list(self.encode(list(place)))
-        context = self.reader.context if encoded else _NO_LIMIT
-        known: list[StepScores] = []
-        results: list[list[StepScores]] = []
-        with closing(self.reader.stream(encoded, batch_tokens)) as found:
-            for index, pairs in enumerate(asked):
-                while pairs and len(known) <= max(place[pair] for pair in pairs):
-                    known.append([float(f"{score:.8g}") for score in next(found).tolist()])
-                results.append([list(known[place[pair]]) for pair in pairs])
-                self._count([encoded[place[pair]] for pair in pairs], context)
-                if on_done is not None:
-                    on_done(index, results[-1])
-        return results
-
-    def _count(self, solutions: Sequence[EncodedSolution], context: int) -> None:
-        old = self.counts
-        self.counts = ScoringCounts(
-            solutions=old.solutions + len(solutions),
-            steps=old.steps + sum(len(each.tags) for each in solutions),
-            tokens=old.tokens + sum(len(each.ids) for each in solutions),
-            solutions_without_steps=old.solutions_without_steps
-            + sum(not len(each.tags) for each in solutions),
-            steps_beyond_context=old.steps_beyond_context
-            + sum(int((each.tags >= context).sum()) for each in solutions),
-        )
 
 
 def _batches(solutions: Sequence[EncodedSolution], tokens: int) -> list[list[EncodedSolution]]:

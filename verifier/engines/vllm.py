@@ -128,7 +128,7 @@ class VllmReader:
         """End vLLM's processes."""
         self.process.close()
 
-    def scores(self, solutions: Sequence[EncodedSolution]) -> list[NDArray[np.float32]]:
+    def scores(self, solutions: Sequence[EncodedSolution], batch_tokens: int) -> list[NDArray[np.float32]]:
         """P(+) at every tag of every solution, in order; steps beyond the context score 0."""
         scores = [np.zeros(len(solution.tags), dtype=np.float32) for solution in solutions]
         read = [solution.tags[solution.tags < self.context] for solution in solutions]

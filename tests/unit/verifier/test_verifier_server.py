@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -13,10 +12,8 @@ import pytest
 
 from shepherd.errors import ShepherdError
 from shepherd.serving import ServerConfig
-from verifier.engines.server import ServerVerifier
-from verifier.folder import find, read_description
-from verifier.model import load_tokenizer
-from verifier.scoring import ScoringCounts
+from verifier.engines.server import ServerReader
+from verifier.scoring import ScoringCounts, Verifier
 from verifier.tags import EncodedSolution
 
 TAG = 9
@@ -24,7 +21,7 @@ ITEMS = [
     ("a?", ["Step 1: one ки\nStep 2: three ки", " \n", "Step 1: one ки"]),
     ("b?", ["", "Step 1: one ки\nStep 2: three ки\nStep 3: two ки"]),
 ]
-Connect = Callable[..., ServerVerifier]
+Connect = Callable[..., Verifier]
 
 
 def encode(pairs: Sequence[tuple[str, Sequence[str]]]) -> Iterator[EncodedSolution]:
@@ -71,11 +68,11 @@ def connect(endpoint: Any, fake: ModuleType, monkeypatch: pytest.MonkeyPatch) ->
     """Scorers on the fake endpoint, impatient, closed at the end."""
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     endpoint.reply = lambda asked: pool(asked, fake)
-    opened: list[ServerVerifier] = []
+    opened: list[Verifier] = []
 
-    def open_one(**settings: Any) -> ServerVerifier:
+    def open_one(**settings: Any) -> Verifier:
         config = ServerConfig(base_url=endpoint.url, retries=1, backoff_s=0.001, timeout_s=20)
-        opened.append(ServerVerifier(encode, "abc123", "mine", config, "prm", **settings))
+        opened.append(Verifier(ServerReader(config, "prm", **settings), encode, "abc123", "mine"))
         return opened[-1]
 
     yield open_one
@@ -221,29 +218,3 @@ def test_an_answer_for_other_solutions_is_asked_again(
     endpoint.reply = lambda _: fake.Reply(body=body)
     with pytest.raises(ShepherdError, match=r"asked for 3 solutions, 2 attempts"):
         verifier.score_many(ITEMS)
-
-
-def test_a_verifiers_folder_gives_encoder_and_id_without_its_weights(
-    endpoint: Any, fake: ModuleType, tmp_path: Path
-) -> None:
-    endpoint.reply = lambda asked: (
-        pool(asked, fake) if asked.path.endswith("/models") else halves(asked, fake, 268)
-    )
-    verifier = ServerVerifier.connect("embedded", ServerConfig(base_url=endpoint.url), "prm")
-    found = verifier.score("How many?", ["Step 1: 1 + 1 = 2 ки\nStep 2: The answer is: 2 ки"])
-    (asked,) = endpoint.sent_to("/pooling")
-    verifier.close()
-    assert found == [[0.5, 0.5]]
-    tokenizer = load_tokenizer(str(find("embedded") / "tokenizer"))
-    text = "How many? Step 1: 1 + 1 = 2 ки\nStep 2: The answer is: 2 ки"
-    assert asked.body["input"] == [tokenizer(text)["input_ids"]]
-    assert verifier.id == read_description(find("embedded")).id
-    assert verifier.name == "embedded"
-
-
-def halves(asked: Any, fake: ModuleType, tag: int) -> Any:
-    data = [
-        {"index": index, "data": [[0.5, 0.5]] * ids.count(tag)}
-        for index, ids in enumerate(asked.body["input"])
-    ]
-    return fake.Reply(body={"data": data})

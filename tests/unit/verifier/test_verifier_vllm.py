@@ -61,7 +61,7 @@ def reader(process: FakeProcess, good: int = 0) -> VllmReader:
 def test_scores_are_read_at_the_tags_and_not_where_the_token_stands_in_a_word(step: bool) -> None:
     process = FakeProcess(step)
     asked = [solution(30, [10, 20, 25], [3, 12]), solution(9, []), solution(60, [5, 55], [4])]
-    scores = reader(process).scores(asked)
+    scores = reader(process).scores(asked, 4096)
     np.testing.assert_allclose(scores[0], [0.10, 0.20, 0.25], atol=1e-6)
     assert len(scores[1]) == 0
     np.testing.assert_allclose(scores[2], [0.05, 0], atol=1e-6)  # 55 lies beyond the 50 tokens
@@ -69,7 +69,7 @@ def test_scores_are_read_at_the_tags_and_not_where_the_token_stands_in_a_word(st
 
 
 def test_the_good_class_is_the_one_that_was_said() -> None:
-    (scores,) = reader(FakeProcess(True), good=1).scores([solution(30, [10, 20])])
+    (scores,) = reader(FakeProcess(True), good=1).scores([solution(30, [10, 20])], 4096)
     np.testing.assert_allclose(scores, [0.9, 0.8], atol=1e-6)
 
 
@@ -85,7 +85,7 @@ def test_the_good_class_is_the_one_that_was_said() -> None:
 )
 def test_what_is_no_row_of_probabilities_is_refused(change: Any, said: str) -> None:
     with pytest.raises(ShepherdError, match=f"verifier v: vLLM returned .*{said}"):
-        reader(FakeProcess(True, change)).scores([solution(30, [10, 20])])
+        reader(FakeProcess(True, change)).scores([solution(30, [10, 20])], 4096)
 
 
 def test_a_verifier_of_vllm_counts_and_splits_as_any() -> None:

@@ -10,12 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import log_softmax, logsigmoid
 
 from eval.steps import THRESHOLD
 from shepherd.errors import ShepherdError
+from verifier.batches import EncodedRows
 from verifier.heads import LabelRows
 from verifier.model import TagReader
 
@@ -74,6 +76,18 @@ def pair_losses(values: Tensor, targets: Tensor, questions: Sequence[str]) -> Te
     if not losses:
         raise ShepherdError("a batch has no pair: no question in it has a right and a wrong solution")
     return torch.stack(losses)
+
+
+def class_weights(rows: EncodedRows, weighting: str) -> tuple[float, float]:
+    """Weights of good and bad; ``balanced`` gives both classes the same total weight, 1 a step on average."""
+    if weighting == "none":
+        return 1.0, 1.0
+    labels = np.concatenate([row.labels for row in rows.rows]).astype(np.float64)
+    labels = labels[np.isfinite(labels)]
+    good, bad = float(labels.sum()), float((1 - labels).sum())
+    if min(good, bad) == 0:
+        raise ShepherdError("class_weighting: balanced needs steps of both classes; all labels are alike")
+    return len(labels) / (2 * good), len(labels) / (2 * bad)
 
 
 class Loss(Protocol):

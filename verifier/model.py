@@ -144,11 +144,15 @@ def add_lora(model: Any, lora: LoraConfig, seed: int, steps: int = 0) -> Any:
         else peft.AdaLoraConfig(**options, **adalora_options(lora, steps))
     )
     try:
-        return peft.get_peft_model(model, config)
+        adapted = peft.get_peft_model(model, config)
     except ValueError as error:
         raise ShepherdError(
             f"lora.targets: {first_line(error)} (--set lora.targets=all-linear adapts every linear layer)"
         ) from error
+    for name, parameter in adapted.named_parameters():
+        if "ranknum" in name:  # AdaLoRA's divisor: a constant that peft 0.21 makes trainable on a bf16 base
+            parameter.requires_grad = False
+    return adapted
 
 
 def adapted_share(model: Any) -> str:

@@ -87,7 +87,7 @@ def _notes(counts: dict[str, Any]) -> list[str]:
         lines.append("repaired or noted: " + ", ".join(f"{k} {v:,}" for k, v in read["oddities"].items()))
     if read["skipped"]:
         lines.append("left out: " + ", ".join(f"{k} {v:,}" for k, v in read["skipped"].items()))
-    if train["rows_one_class"]:
+    if train.get("rows_one_class"):
         lines.append(f"no pair: {train['rows_one_class']:,} solutions of questions all right or all wrong")
     if train["steps_cut"] or train["rows_too_long"]:
         lines.append(

@@ -14,80 +14,31 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 
-from eval.steps import THRESHOLD
 from shepherd.console import progress as progress_bar
 from shepherd.errors import ShepherdError
 from verifier import checkpoint, folder, heldout
 from verifier import model as models
 from verifier.adalora import RankBudget, describe_ranks, ranks_of, settle
-from verifier.batches import EncodedRow, EncodedRows, collate, plan_digest, questions_of
+from verifier.batches import EncodedRow, collate, plan_digest, questions_of
 from verifier.card import write_card
 from verifier.config import TrainPrmConfig
 from verifier.heads import Outcome, TrainedHead
-from verifier.loss import Loss, PairLoss, StepLoss
+from verifier.level import centre
+from verifier.loss import Loss, PairLoss, StepLoss, class_weights
 from verifier.optim import learning_rate_at, make_optimizers, set_learning_rate
 from verifier.peak import peak_memory_bytes
 from verifier.prepare import Prepared, prepare
+from verifier.result import TrainingRun, TrainResult, one_line
 from verifier.tensorboard import TensorBoard
 
 _LOG_EVERY_S = 5.0
 _CENTRE_BATCHES = 8
-
-
-class TrainingRun(Protocol):
-    """What training needs of `shepherd.runs.Run`."""
-
-    path: Path
-
-    def log(self, message: str) -> None:
-        """Write to the run's log."""
-
-    def metric(self, **values: Any) -> None:
-        """Append to the run's metrics."""
-
-
-@dataclass(frozen=True, slots=True)
-class TrainResult:
-    """What a training gave: the verifier's folder and id, and how good it is on held-out questions.
-
-    Attributes:
-        folder: the verifier's.
-        verifier_id: its id.
-        head: its kind.
-        steps: optimizer steps done.
-        best_step: the step whose adapter was kept.
-        tokens_per_s: read in this process, padding not counted.
-        train_s: seconds in optimizer steps, evaluations not counted; those before a resume are.
-        peak_memory_bytes: most memory held: CUDA's where that trains, else of the whole process.
-        trainable_parameters: adapter and head.
-        ranks: of each layer, where AdaLoRA handed them out.
-        metrics: on held-out questions; empty where none are.
-        counts: of rows, steps and tokens.
-    """
-
-    folder: Path
-    verifier_id: str
-    head: str
-    steps: int
-    best_step: int
-    tokens_per_s: float
-    train_s: float
-    peak_memory_bytes: int
-    trainable_parameters: int
-    ranks: dict[str, int] | None
-    metrics: dict[str, Any]
-    counts: dict[str, Any]
-
-    def to_json(self) -> dict[str, Any]:
-        """As plain data."""
-        return {**asdict(self), "folder": str(self.folder)}
 
 
 def train(config: TrainPrmConfig, run: TrainingRun, prepared: Prepared | None = None) -> TrainResult:
@@ -314,27 +265,15 @@ class Trainer:
         self.model.train()
         return {"loss": found.loss, **heldout.measure(prepared.heldout, found.scores, self.config.head)}
 
-    @torch.no_grad()
     def _centre(self) -> None:
-        """Put 0 half-way between right and wrong solutions of the first batches, where pairs leave it open.
-
-        Pairs say nothing of the values' level, which may drift to where a sigmoid in fp32 is 1 for all
-        (arXiv 2203.02155, section 3.5, sets such a bias too).
-        """
-        head = self.head
-        if not isinstance(head, Outcome) or not self.config.is_pairwise:
-            return
-        self.model.eval()
-        head.bias.zero_()
-        values, targets = [], []
-        for group in self.prepared.plan[:_CENTRE_BATCHES]:
-            batch = collate([self.prepared.train.rows[i] for i in group], self.prepared.pad_id)
-            hidden = self.reader.hidden(batch.ids.to(self.reader.device), batch.at.to(self.reader.device))
-            values.append(self.loss.values(self.reader, hidden).cpu())
-            targets.append(batch.targets >= THRESHOLD)
-        value, right = torch.cat(values), torch.cat(targets)
-        head.bias.fill_(-0.5 * float(value[right].mean() + value[~right].mean()))
-        self.model.train()
+        """Set the level of an outcome head's values, which pairs leave open."""
+        if isinstance(self.head, Outcome) and self.config.is_pairwise:
+            batches = [
+                [self.prepared.train.rows[i] for i in group] for group in self.prepared.plan[:_CENTRE_BATCHES]
+            ]
+            self.model.eval()
+            centre(self.reader, self.head, batches, self.prepared.pad_id)
+            self.model.train()
 
     def _checkpoint(self) -> None:
         progress = self.progress
@@ -375,33 +314,3 @@ class Trainer:
 def _lasting_name(base: str) -> str:
     """A folder by its whole path, so that the verifier finds it from anywhere; a hub name as it is."""
     return str(Path(base).resolve()) if Path(base).is_dir() else base
-
-
-def class_weights(rows: EncodedRows, weighting: str) -> tuple[float, float]:
-    """Weights of good and bad; ``balanced`` gives both classes the same total weight, 1 a step on average."""
-    if weighting == "none":
-        return 1.0, 1.0
-    labels = np.concatenate([row.labels for row in rows.rows]).astype(np.float64)
-    labels = labels[np.isfinite(labels)]
-    good, bad = float(labels.sum()), float((1 - labels).sum())
-    if min(good, bad) == 0:
-        raise ShepherdError("class_weighting: balanced needs steps of both classes; all labels are alike")
-    return len(labels) / (2 * good), len(labels) / (2 * bad)
-
-
-def one_line(metrics: Mapping[str, Any]) -> str:
-    """Metrics for a log line, each with its baseline.
-
-    Example:
-        >>> one_line({"loss": 0.5, "auc": {"value": 0.91, "baseline": 0.8}, "counts": {"rows": 3}})
-        'loss 0.5000, auc 0.910 (baseline 0.800)'
-    """
-    parts = []
-    for key, value in metrics.items():
-        if isinstance(value, float):
-            parts.append(f"{key} {value:.4f}")
-        elif isinstance(value, Mapping) and value.get("value") is not None:
-            baseline = value.get("baseline")
-            aside = "" if baseline is None else f" (baseline {baseline:.3f})"
-            parts.append(f"{key} {value['value']:.3f}{aside}")
-    return ", ".join(parts)

@@ -181,3 +181,27 @@ def test_a_stopped_run_goes_on_to_the_same_bytes(
     assert done.exit_code == 0, done.output
     weights = "verifier/adapter/adapter_model.safetensors"
     assert (tmp_path / "stopped" / weights).read_bytes() == (tmp_path / "whole" / weights).read_bytes()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_an_outcome_head_and_handed_out_ranks_are_shown(train: Command, tmp_path: Path, dtype: str) -> None:
+    keys = ["head=outcome", "loss=pair", "outcome.loss=pairwise", "lora.kind=adalora", "lora.rank=4"]
+    keys += ["lora.targets=[q_proj,v_proj]", "max_steps=4", "quantization=none", f"dtype={dtype}"]
+    done = train(*(part for key in keys for part in ("--set", key)), "--out", "out")
+    assert done.exit_code == 0, done.output
+    for words in (
+        "held-out metrics, outcome head",
+        "solution_auc",
+        "no pair: ",
+        "AdaLoRA: 16 singular values",
+    ):
+        assert words in done.stdout
+    assert load_verifier(str(tmp_path / "out")).rule == "last"
+
+
+def test_a_schedule_that_does_not_fit_leaves_no_run(train: Command, tmp_path: Path) -> None:
+    keys = ["lora.kind=adalora", "lora.adalora.tinit=1", "lora.adalora.tfinal=1"]
+    done = train(*(part for key in keys for part in ("--set", key)))
+    assert done.exit_code == 1
+    assert done.stderr.startswith("error: lora.adalora: tinit 1 and tfinal 1 leave no step of 2")
+    assert not (tmp_path / "runs").exists()

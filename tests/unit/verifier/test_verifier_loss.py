@@ -12,9 +12,8 @@ import torch
 from shepherd.errors import ShepherdError
 from verifier.batches import encode_rows
 from verifier.heads import LabelRows
-from verifier.loss import step_losses, tag_log_probabilities
+from verifier.loss import class_weights, step_losses, tag_log_probabilities
 from verifier.tags import resolve
-from verifier.training import class_weights
 
 
 def _reader() -> Any:

@@ -36,17 +36,17 @@ def plan_training(config: TrainPrmConfig) -> Plan:
     """What `shepherd train-prm` would do; tokens and steps where data and tokenizer are on this machine."""
     shape = find_shape(config.base, config.shape)
     missing = _missing(config)
-    prepared = None if missing else _prepare(config)
-    work = dict.fromkeys(_WORK, missing) if prepared is None else _work(prepared)
+    prepared = _prepare(config) if missing is None else None
+    facts: dict[str, Fact] = {}
     if shape is None:
         unknown = no_shape(config.base)
-        facts = {"trainable_parameters": unknown, "parameters": unknown, **work}
-        return Plan(facts, (Stage("training", unknown),), config.device)
+        facts |= {"trainable_parameters": unknown, "parameters": unknown}
+        return Plan({**facts, **_work(prepared, missing)}, (Stage("training", unknown),), config.device)
     adapter = Adapter(config.lora.rank, adapted_linears(shape, config.lora.targets))
     memory = training_memory(Base(shape, config.quantization, config.dtype), adapter, _step(config, prepared))
     total = parameters(shape).total + adapter.parameters
-    facts = {"trainable_parameters": adapter.parameters, "parameters": total, **work}
-    return Plan(facts, (Stage("training", memory),), config.device)
+    facts |= {"trainable_parameters": adapter.parameters, "parameters": total}
+    return Plan({**facts, **_work(prepared, missing)}, (Stage("training", memory),), config.device)
 
 
 def plan_scoring(config: ScoreConfig) -> Plan:
@@ -121,8 +121,10 @@ def _step(config: TrainPrmConfig, prepared: Prepared | None) -> Step:
     )
 
 
-def _work(prepared: Prepared) -> dict[str, Fact]:
-    """Rows, tokens and steps, by the names of `_WORK`."""
+def _work(prepared: Prepared | None, missing: Unknown | None) -> dict[str, Fact]:
+    """Rows, tokens and steps; all unknown where something is missing."""
+    if prepared is None:
+        return {} if missing is None else dict.fromkeys(_WORK, missing)
     counts = prepared.counts()
     train, held = counts["train"], counts["heldout"]
     values = (train["rows"], held["rows"], train["labelled_steps"], counts["tokens"], counts["padding"])

@@ -60,9 +60,11 @@ def check_memory() -> Finding:
 def check_disk() -> Iterator[Finding]:
     """Room for runs, and for models of the hub."""
     free = _free(RUNS_FOLDER)
-    fix = f"free some, or give --out a folder elsewhere: a run needs {size(_LEAST_DISK)}"
-    state = "ok" if free >= _LEAST_DISK else "fail"
-    yield Finding("disk for runs", state, f"{size(free)} free", fix if state == "fail" else "")
+    if free < _LEAST_DISK:
+        fix = f"free some, or give --out a folder elsewhere: a run needs {size(_LEAST_DISK)}"
+        yield Finding("disk for runs", "fail", f"{size(free)} free", fix)
+    else:
+        yield Finding("disk for runs", "ok", f"{size(free)} free")
     from huggingface_hub import constants
 
     cache = Path(constants.HF_HUB_CACHE)

@@ -182,4 +182,4 @@ def _logits(base: Base, step: Step) -> Part:
         width, each = base.shape.vocabulary, 12 if base.active_bytes == 4 else 14
     else:
         width, each = 2, 16
-    return Part("logits at tags", step.tags * width * each, f"{step.tags:,} tags × {width:,} × {each} bytes")
+    return Part("logits", step.tags * width * each, f"{step.tags:,} tags × {width:,} × {each} bytes")

@@ -142,10 +142,10 @@ def test_more_work_is_never_less(tags: int, tokens: int, quantization: str, chec
 def test_logits_are_the_worst_moment_where_layers_are_small() -> None:
     wordy = SHAPE.model_copy(update={"vocabulary": 128256})
     estimate = training_memory(Base(wordy, "nf4", "float32"), _adapter(), _step(tokens=64, tags=64))
-    assert _part(estimate, "logits at tags").at_peak
+    assert _part(estimate, "logits").at_peak
     assert not _part(estimate, "activations: one layer at work").at_peak
     pair = training_memory(Base(SHAPE, "nf4", "float32"), _adapter(), _step(loss="pair"))
-    assert not _part(pair, "logits at tags").at_peak
+    assert not _part(pair, "logits").at_peak
 
 
 # --- against what is allocated --------------------------------------------------------------------

@@ -12,7 +12,7 @@ from shepherd.errors import ShepherdError
 from shepherd.files import read_json
 from verifier.config import ScoreConfig, TrainPrmConfig
 from verifier.dry_run import Fact, Plan, Stage, Unknown
-from verifier.memory import Adapter, Base, Step, adapted_linears, scoring_memory, training_memory
+from verifier.estimate import Adapter, Base, Step, adapted_linears, scoring_memory, training_memory
 from verifier.shape import Shape, find_shape, local_folder, parameters
 
 if TYPE_CHECKING:

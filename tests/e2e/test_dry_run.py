@@ -16,8 +16,8 @@ from click.testing import CliRunner, Result
 from shepherd.cli import cli
 from shepherd.config import configs_folder, list_configs
 from verifier.dry_run import size
-from verifier.memory import GIB
-from verifier.memory.parts import CONTEXT_BYTES
+from verifier.estimate import GIB
+from verifier.estimate.parts import CONTEXT_BYTES
 
 SHIPPED = [
     (folder.name, name)

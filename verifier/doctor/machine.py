@@ -12,8 +12,8 @@ from pathlib import Path
 from shepherd.runs import RUNS_FOLDER
 from verifier.doctor.finding import Finding
 from verifier.dry_run import size
+from verifier.estimate import GIB
 from verifier.machine import find_card
-from verifier.memory import GIB
 
 _FEATURES = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
 _LEAST_MEMORY, _LEAST_DISK, _HUB_DISK = 2 * GIB, 1 * GIB, 20 * GIB

@@ -1,7 +1,7 @@
 """The peak of scoring and of sampling, by part.
 
 Without a backward pass a layer holds only what it works on. Per token, in bytes, with the names of
-`verifier.memory.training`: the residual stream and the normed input, and in the feed-forward layer the
+`verifier.estimate.training`: the residual stream and the normed input, and in the feed-forward layer the
 activated gate, up and what an adapter adds to it in fp32.
 """
 
@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from verifier.memory.parts import Estimate, Part
-from verifier.memory.weights import Adapter, Base
+from verifier.estimate.parts import Estimate, Part
+from verifier.estimate.weights import Adapter, Base
 
 GROWTH_TOKENS = 64
 """By how many tokens `generation.engines.shared_prefix` extends the cache of sampled tokens at a time."""

@@ -261,7 +261,7 @@ def test_scoring_and_sampling_by_hand() -> None:
     base = Base(SHAPE, "none", "float32")
     weights = sum(part.bytes for part in base.parts())
     scoring = scoring_memory(base, None, tokens=100)
-    assert scoring.total - weights == 100 * 4 * (2 * 256 + 3 * 640)
+    assert scoring.total - weights == 100 * 4 * (4 * 256 + 3 * 640)
     batch = Batch(problems=2, n=4, prompt_tokens=10, new_tokens=65, top_p=1.0)
     sampling = sampling_memory(base, batch)
     token = 2 * 2 * 32 * 4  # keys and values of 2 heads of 32 numbers of 4 bytes, in one layer

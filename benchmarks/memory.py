@@ -36,8 +36,7 @@ from tracking.stand_in import SHAPES, bases_from, build, fake_tensors
 
 from shepherd.config import load_config
 from verifier.config import TrainPrmConfig
-from verifier.machine import find_machine
-from verifier.memory import (
+from verifier.estimate import (
     GIB,
     Adapter,
     Base,
@@ -49,7 +48,8 @@ from verifier.memory import (
     scoring_memory,
     training_memory,
 )
-from verifier.memory.training import pageable_bytes
+from verifier.estimate.training import pageable_bytes
+from verifier.machine import find_machine
 from verifier.prepare import Prepared, prepare
 from verifier.shape import Shape
 from verifier.training import Trainer

@@ -16,8 +16,8 @@ from generation.config import (
 from shepherd.config import load_config
 from verifier.config import TrainPrmConfig
 from verifier.dry_run import Fact, Plan, Stage, Unknown
+from verifier.estimate import Base, Batch, sampling_memory
 from verifier.machine import find_machine
-from verifier.memory import Base, Batch, sampling_memory
 from verifier.plan import no_shape, plan_training, scoring_stage
 from verifier.shape import find_shape
 

@@ -13,9 +13,9 @@ import click
 
 from shepherd.config import Config, dump_yaml
 from shepherd.console import print_json, table
+from verifier.estimate import GIB, Estimate
+from verifier.estimate.parts import CONTEXT_BYTES
 from verifier.machine import Machine, find_machine
-from verifier.memory import GIB, Estimate
-from verifier.memory.parts import CONTEXT_BYTES
 
 ASKED_GIB = 24
 """The card that every plan is held against: what a researcher has under the desk."""
@@ -125,7 +125,7 @@ def verdict(memory: Estimate, machine: Machine | None) -> str:
     """Whether it fits: the card it is held against, the smallest that will do, and what is here.
 
     Example:
-        >>> from verifier.memory import Part
+        >>> from verifier.estimate import Part
         >>> verdict(Estimate((Part("weights", 13 * GIB, ""),)), Machine("cpu", "2 cores", 8 * GIB))
         'fits 24 GiB (16 GiB will do); does not fit this machine: cpu, 2 cores, 8.0 GiB'
     """

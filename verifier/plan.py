@@ -12,7 +12,7 @@ from shepherd.errors import ShepherdError
 from shepherd.files import read_json
 from verifier.config import LoraConfig, ScoreConfig, TrainPrmConfig
 from verifier.dry_run import Fact, Plan, Stage, Unknown
-from verifier.memory import Adapter, Base, Step, adapted_linears, scoring_memory, training_memory
+from verifier.estimate import Adapter, Base, Step, adapted_linears, scoring_memory, training_memory
 from verifier.shape import Shape, find_shape, local_folder, parameters
 
 if TYPE_CHECKING:
@@ -39,17 +39,17 @@ def plan_training(config: TrainPrmConfig) -> Plan:
     """What `shepherd train-prm` would do; tokens and steps where data and tokenizer are on this machine."""
     shape = find_shape(config.base, config.shape)
     missing = _missing(config)
-    prepared = None if missing else _prepare(config)
-    work: dict[str, Fact] = _work(prepared) if prepared else dict.fromkeys(_WORK, missing or 0)
+    prepared = _prepare(config) if missing is None else None
+    facts: dict[str, Fact] = {}
     if shape is None:
         unknown = no_shape(config.base)
-        facts: dict[str, Fact] = {"trainable_parameters": unknown, "parameters": unknown, **work}
-        return Plan(facts, (Stage("training", unknown),), config.device)
+        facts |= {"trainable_parameters": unknown, "parameters": unknown}
+        return Plan({**facts, **_work(prepared, missing)}, (Stage("training", unknown),), config.device)
     adapter = adapter_of(config.lora, shape)
     memory = training_memory(Base(shape, config.quantization, config.dtype), adapter, _step(config, prepared))
     trained = adapter.parameters + _HEAD_ROWS[config.head] * (shape.hidden + 1)
-    facts = {"trainable_parameters": trained, "parameters": parameters(shape).total + trained, **work}
-    return Plan(facts, (Stage("training", memory),), config.device)
+    facts |= {"trainable_parameters": trained, "parameters": parameters(shape).total + trained}
+    return Plan({**facts, **_work(prepared, missing)}, (Stage("training", memory),), config.device)
 
 
 def adapter_of(lora: LoraConfig, shape: Shape) -> Adapter:
@@ -60,7 +60,7 @@ def adapter_of(lora: LoraConfig, shape: Shape) -> Adapter:
     from verifier.adalora import target_rank
 
     rank = lora.adalora.init_r or -(-3 * target_rank(lora) // 2)
-    return Adapter(rank, linears, singular_values=True)
+    return Adapter(rank, linears, adaptive=True)
 
 
 def plan_scoring(config: ScoreConfig) -> Plan:
@@ -135,8 +135,10 @@ def _step(config: TrainPrmConfig, prepared: Prepared | None) -> Step:
     )
 
 
-def _work(prepared: Prepared) -> dict[str, Fact]:
-    """Rows, tokens and steps, by the names of `_WORK`."""
+def _work(prepared: Prepared | None, missing: Unknown | None) -> dict[str, Fact]:
+    """Rows, tokens and steps; all unknown where something is missing."""
+    if prepared is None:
+        return {} if missing is None else dict.fromkeys(_WORK, missing)
     counts = prepared.counts()
     train, held = counts["train"], counts["heldout"]
     values = (train["rows"], held["rows"], train["labelled_steps"], counts["tokens"], counts["padding"])

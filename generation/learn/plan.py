@@ -6,7 +6,7 @@ from pathlib import Path
 
 from generation.learn.config import SftConfig
 from verifier.dry_run import Fact, Plan, Stage, Unknown
-from verifier.memory import Base, Step, training_memory
+from verifier.estimate import Base, Step, training_memory
 from verifier.plan import adapter_of, no_shape
 from verifier.shape import find_shape, local_folder, parameters
 

@@ -16,8 +16,8 @@ from click.testing import CliRunner, Result
 from shepherd.cli import cli
 from shepherd.config import configs_folder, list_configs
 from verifier.dry_run import size
-from verifier.memory import GIB
-from verifier.memory.parts import CONTEXT_BYTES
+from verifier.estimate import GIB
+from verifier.estimate.parts import CONTEXT_BYTES
 
 SHIPPED = [
     (folder.name, name)
@@ -78,7 +78,7 @@ def test_llama_3_8b_is_shown_to_fit_24_gib() -> None:
     assert re.search(r"trainable parameters\W+167,772,160", said)
     assert re.search(r"steps\W+unknown until the data is", said)
     assert "\nmath-shepherd is not on this machine\n" in said
-    for part in ("4-bit base", "adapter", "optimizer", "layer inputs", "logits at tags"):
+    for part in ("4-bit base", "adapter", "optimizer", "layer inputs", "logits"):
         assert part in said
     found = json.loads(_dry_run("train_prm", "llama-3-8b", "--json").stdout)
     assert found["steps"] is None

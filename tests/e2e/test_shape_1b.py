@@ -20,7 +20,7 @@ from shepherd.config import load_config
 from shepherd.files import read_json, read_jsonl
 from verifier.config import TrainPrmConfig
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 SOLUTIONS = (
     ("Step 1: 2 + 3 = 5 apples.", "Step 2: 5 - 1 = 4 apples. The answer is: 4"),

@@ -12,8 +12,8 @@ from pathlib import Path
 from shepherd.runs import RUNS_FOLDER
 from verifier.doctor.finding import Finding
 from verifier.dry_run import size
+from verifier.estimate import GIB
 from verifier.machine import find_card
-from verifier.memory import GIB
 
 _FEATURES = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
 _LEAST_MEMORY, _LEAST_DISK, _HUB_DISK = 2 * GIB, 1 * GIB, 20 * GIB
@@ -60,8 +60,8 @@ def check_memory() -> Finding:
 def check_disk() -> Iterator[Finding]:
     """Room for runs, and for models of the hub."""
     free = _free(RUNS_FOLDER)
-    fix = f"free some, or give --out a folder elsewhere: a run needs {size(_LEAST_DISK)}"
     if free < _LEAST_DISK:
+        fix = f"free some, or give --out a folder elsewhere: a run needs {size(_LEAST_DISK)}"
         yield Finding("disk for runs", "fail", f"{size(free)} free", fix)
     else:
         yield Finding("disk for runs", "ok", f"{size(free)} free")

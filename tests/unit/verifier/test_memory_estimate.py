@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from shepherd.errors import ShepherdError
 from verifier.config import TrainPrmConfig
-from verifier.memory import (
+from verifier.estimate import (
     GIB,
     Adapter,
     Base,
@@ -27,8 +27,8 @@ from verifier.memory import (
     scoring_memory,
     training_memory,
 )
-from verifier.memory.training import optimizer_part, pageable_bytes
-from verifier.memory.weights import packed_bytes
+from verifier.estimate.training import optimizer_part, pageable_bytes
+from verifier.estimate.weights import packed_bytes
 from verifier.shape import Shape
 
 SHAPE = Shape(layers=4, hidden=256, intermediate=640, heads=8, kv_heads=2, vocabulary=2000, context=1024)
@@ -88,6 +88,25 @@ def test_an_adapter_is_counted_as_peft_makes_it(tiny_base: Path) -> None:
         adapted_linears(shape, ("no_proj",))
 
 
+def test_an_adaptive_adapter_has_its_singular_values_and_their_importance() -> None:
+    import peft
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    sizes = {"hidden_size": 256, "intermediate_size": 640, "num_hidden_layers": 4, "num_attention_heads": 8}
+    with torch.device("meta"):
+        model = LlamaForCausalLM(LlamaConfig(**sizes, num_key_value_heads=2, vocab_size=2000))
+        config = peft.AdaLoraConfig(init_r=12, target_r=8, target_modules="all-linear", total_step=10)
+        adapted = peft.get_peft_model(model, config)
+    adapter = Adapter(12, adapted_linears(SHAPE, "all-linear"), adaptive=True)
+    assert adapter.parameters == sum(each.numel() for each in adapted.parameters() if each.requires_grad)
+    base = Base(SHAPE, "nf4", "float32")
+    more = training_memory(base, adapter, _step())
+    assert _part(more, "importance of ranks").bytes == 3 * 4 * adapter.parameters
+    plain = training_memory(base, adapter._replace(adaptive=False), _step())
+    assert more.total > plain.total + 12 * plain.parts[2].bytes // 4
+
+
 @pytest.mark.parametrize(
     ("optimizer", "bytes_"),
     [
@@ -142,10 +161,10 @@ def test_more_work_is_never_less(tags: int, tokens: int, quantization: str, chec
 def test_logits_are_the_worst_moment_where_layers_are_small() -> None:
     wordy = SHAPE.model_copy(update={"vocabulary": 128256})
     estimate = training_memory(Base(wordy, "nf4", "float32"), _adapter(), _step(tokens=64, tags=64))
-    assert _part(estimate, "logits at tags").at_peak
+    assert _part(estimate, "logits").at_peak
     assert not _part(estimate, "activations: one layer at work").at_peak
     pair = training_memory(Base(SHAPE, "nf4", "float32"), _adapter(), _step(loss="pair"))
-    assert not _part(pair, "logits at tags").at_peak
+    assert not _part(pair, "logits").at_peak
 
 
 # --- against what is allocated --------------------------------------------------------------------
@@ -242,7 +261,7 @@ def test_scoring_and_sampling_by_hand() -> None:
     base = Base(SHAPE, "none", "float32")
     weights = sum(part.bytes for part in base.parts())
     scoring = scoring_memory(base, None, tokens=100)
-    assert scoring.total - weights == 100 * 4 * (2 * 256 + 3 * 640)
+    assert scoring.total - weights == 100 * 4 * (4 * 256 + 3 * 640)
     batch = Batch(problems=2, n=4, prompt_tokens=10, new_tokens=65, top_p=1.0)
     sampling = sampling_memory(base, batch)
     token = 2 * 2 * 32 * 4  # keys and values of 2 heads of 32 numbers of 4 bytes, in one layer

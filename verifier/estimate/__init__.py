@@ -9,10 +9,10 @@ Each part says how it is counted. `benchmarks/memory.py` holds the sums against 
 real training step, scorer and sampler run, on the shapes of real models.
 """
 
-from verifier.memory.inference import Batch, sampling_memory, scoring_memory
-from verifier.memory.parts import GIB, Estimate, Part
-from verifier.memory.training import Step, training_memory
-from verifier.memory.weights import Adapter, Base, adapted_linears
+from verifier.estimate.inference import Batch, sampling_memory, scoring_memory
+from verifier.estimate.parts import GIB, Estimate, Part
+from verifier.estimate.training import Step, training_memory
+from verifier.estimate.weights import Adapter, Base, adapted_linears
 
 __all__ = [
     "GIB",

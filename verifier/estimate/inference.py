@@ -1,16 +1,15 @@
 """The peak of scoring and of sampling, by part.
 
-Without a backward pass a layer holds only what it works on. Per token, in bytes, with the names of
-`verifier.memory.training`: the residual stream and the normed input, and in the feed-forward layer the
-activated gate, up and what an adapter adds to it in fp32.
+Without a backward pass a layer holds only what it works on; `benchmarks/memory.py` counts it as it runs.
+Names are those of `verifier.estimate.training`.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-from verifier.memory.parts import Estimate, Part
-from verifier.memory.weights import Adapter, Base
+from verifier.estimate.parts import Estimate, Part
+from verifier.estimate.weights import Adapter, Base
 
 GROWTH_TOKENS = 64
 """By how many tokens `generation.engines.shared_prefix` extends the cache of sampled tokens at a time."""
@@ -71,12 +70,12 @@ def sampling_memory(base: Base, batch: Batch) -> Estimate:
 
 
 def _forward_bytes(base: Base, adapter: Adapter | None, tokens: int) -> int:
-    """What a forward pass holds at its worst."""
+    """What a forward pass holds at its worst, which is in a feed-forward layer."""
     a, h, i = base.active_bytes, base.shape.hidden, base.shape.intermediate
-    plain = tokens * (2 * a * h + 3 * a * i) + base.unpacked_bytes
-    norm = tokens * (a * h + 12 * h)  # its input, and fp32 copies
+    # four tensors of the residual stream's width; gate, its activation, up
+    plain = tokens * (4 * a * h + 3 * a * i) + base.unpacked_bytes
     if adapter is None:
-        return max(plain, norm)
-    # bfloat16: the input's fp32 copy, up twice in fp32; float32: up three times beside the gate
-    adapted = 8 * h + 12 * i if a == 2 else 8 * h + 16 * i
-    return max(plain, norm, tokens * adapted)
+        return plain
+    # and up's part from the adapter, before and after scaling, in fp32; in bfloat16 its input's fp32 copy
+    adapted = 12 * h + 12 * i if a == 2 else 16 * h + 16 * i
+    return max(plain, tokens * adapted)

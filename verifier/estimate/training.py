@@ -28,8 +28,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from verifier.memory.parts import Estimate, Part
-from verifier.memory.weights import Adapter, Base
+from verifier.estimate.parts import Estimate, Part
+from verifier.estimate.weights import Adapter, Base
 
 _SMALL_TENSOR, _UNPAGED_TENSOR = 4096, 100_000
 """bitsandbytes keeps the state of tensors below the first in 32 bits, and pages none below the second."""
@@ -57,7 +57,7 @@ def training_memory(base: Base, adapter: Adapter, step: Step) -> Estimate:
     """Estimate the peak of training `adapter` on `base`.
 
     Example:
-        >>> from verifier.memory import GIB, adapted_linears
+        >>> from verifier.estimate import GIB, adapted_linears
         >>> from verifier.shape import Shape
         >>> llama = Shape(layers=32, hidden=4096, intermediate=14336, heads=32, kv_heads=8,
         ...     vocabulary=128256, context=8192)
@@ -85,11 +85,19 @@ def training_memory(base: Base, adapter: Adapter, step: Step) -> Estimate:
             adapter.part(),
             Part("gradients", gradients, how),
             optimizer_part(adapter, step.optimizer),
+            *_importance(adapter),
             kept,
             work._replace(at_peak=late),
             logits._replace(at_peak=not late),
         )
     )
+
+
+def _importance(adapter: Adapter) -> tuple[Part, ...]:
+    """AdaLoRA's moving averages, by which it hands out ranks: peft keeps three numbers a parameter."""
+    if not adapter.adaptive:
+        return ()
+    return (Part("importance of ranks", 12 * adapter.parameters, "12 bytes a number"),)
 
 
 def optimizer_part(adapter: Adapter, optimizer: str) -> Part:
@@ -182,4 +190,4 @@ def _logits(base: Base, step: Step) -> Part:
         width, each = base.shape.vocabulary, 12 if base.active_bytes == 4 else 14
     else:
         width, each = 2, 16
-    return Part("logits at tags", step.tags * width * each, f"{step.tags:,} tags × {width:,} × {each} bytes")
+    return Part("logits", step.tags * width * each, f"{step.tags:,} tags × {width:,} × {each} bytes")

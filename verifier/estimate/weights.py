@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from shepherd.errors import ShepherdError
-from verifier.memory.parts import Part
+from verifier.estimate.parts import Part
 from verifier.shape import Linear, Shape, linears, parameters
 
 _DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
@@ -95,20 +95,20 @@ class Adapter(NamedTuple):
     """A LoRA adapter: two thin matrices, in fp32, beside every linear layer that is adapted.
 
     Attributes:
-        rank: columns of the first matrix, rows of the second.
-        singular_values: AdaLoRA's column of ``rank`` numbers between the two.
+        rank: of each; with AdaLoRA the rank that it begins with.
+        adaptive: AdaLoRA (arXiv 2303.10512): a vector of singular values beside the two matrices.
     """
 
     rank: int
     linears: tuple[Linear, ...]
-    singular_values: bool = False
+    adaptive: bool = False
 
     @property
     def tensors(self) -> tuple[int, ...]:
         """Parameters of each of its matrices."""
-        own = (1,) if self.singular_values else ()
+        more = (1,) if self.adaptive else ()
         return tuple(
-            self.rank * width for each in self.linears for width in (each.inputs, each.outputs, *own)
+            self.rank * width for each in self.linears for width in (each.inputs, each.outputs, *more)
         )
 
     @property

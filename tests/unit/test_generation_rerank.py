@@ -36,10 +36,14 @@ class Planted:
 
     def __init__(self) -> None:
         self.asked: list[str] = []
+        self.closed = False
 
     def score_many(self, items: list[tuple[str, list[str]]], batch_tokens: int) -> list[list[list[float]]]:
         self.asked += [question for question, _ in items]
         return [[[0.9] if "is: 2" in text else [0.1, 0.1] for text in texts] for _, texts in items]
+
+    def close(self) -> None:
+        self.closed = True
 
 
 @pytest.fixture

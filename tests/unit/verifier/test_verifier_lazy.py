@@ -21,9 +21,11 @@ def test_the_id_is_known_without_loading(tmp_path: Path) -> None:
     verifier = LazyVerifier("embedded", lambda: pytest.fail("it is loaded"))
     assert verifier.id == known_id(str(asset("verifier"))) == "227e51b2aa78"
     assert verifier.counts == (0, 0, 0, 0, 0)
-    assert known_id(str(tmp_path)) is None
+    (tmp_path / "config.json").write_text('{"model_type": "llama"}')
+    assert known_id(str(tmp_path)) is None  # a published verifier: its weights say who it is
     (tmp_path / "verifier.json").write_text('{"kind": "of-others"}')
-    assert known_id(str(tmp_path)) is None
+    with pytest.raises(ShepherdError, match=r"verifier\.json: kind is 'of-others'"):
+        known_id(str(tmp_path))
 
 
 def test_a_folder_that_changes_before_it_is_loaded_is_told(tmp_path: Path) -> None:

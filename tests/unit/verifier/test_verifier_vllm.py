@@ -13,7 +13,6 @@ import pytest
 import torch
 
 from shepherd.errors import ShepherdError
-from shepherd.serving import VllmConfig
 from verifier import load_verifier
 from verifier.engines.vllm import VllmReader, label_names, serve_command, vllm_arguments
 from verifier.parity import Parity, parity
@@ -126,11 +125,6 @@ def test_an_adapter_is_to_be_exported_first(
     monkeypatch.setattr("shepherd.extras.require_vllm", lambda: None)
     with pytest.raises(ShepherdError, match=rf"scorer={scorer} runs one merged model; run shepherd export"):
         load_verifier(str(tiny_verifier), scorer=scorer)
-
-
-def test_an_adapter_for_the_scorer_is_refused() -> None:
-    with pytest.raises(ShepherdError, match=r"vllm\.adapter: .*shepherd export"):
-        VllmReader.start("m", VllmConfig(adapter="a"), name="v", step_tag_id=TAG)
 
 
 def test_parity_names_the_engine_that_is_refused(

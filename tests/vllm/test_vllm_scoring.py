@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from shepherd.cli import main
+from shepherd.cli import cli
 from shepherd.serving import ServerConfig, VllmConfig
 from verifier import load_verifier
 from verifier.config import PublishedConfig
@@ -67,7 +67,7 @@ def test_shepherd_score_with_a_server_that_holds_the_export(
         asked = ["score", "--verifier", str(exported), "--question", "How many?", "--json"]
         asked += ["--solution", "Step 1: 1 + 1 = 2. ки\nStep 2: 2 + 2 = 5. ки"]
         served = ["--set", "scorer=server", "--set", f"server.base_url={url}", "--set", "served_as=served"]
-        one, other = (CliRunner().invoke(main, [*asked, *more]) for more in ([], served))
+        one, other = (CliRunner().invoke(cli, [*asked, *more]) for more in ([], served))
     assert found.largest is not None
     assert found.largest < 1e-5
     assert one.exit_code == other.exit_code == 0, other.output

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import subprocess
 import sys
 import tempfile
 import warnings
@@ -46,10 +47,13 @@ class VllmProcess:
         where: what runs, as errors name it: "model NAME".
         log: what the processes print.
         children: the processes.
+        guard: ends them if this process is killed.
     """
 
-    def __init__(self, llm: Any, where: str, log: Path, children: list[psutil.Process]) -> None:
-        self.llm, self.where, self.log, self.children = llm, where, log, children
+    def __init__(
+        self, llm: Any, where: str, log: Path, children: list[psutil.Process], guard: subprocess.Popen[bytes]
+    ) -> None:
+        self.llm, self.where, self.log, self.children, self.guard = llm, where, log, children, guard
 
     @classmethod
     def start(
@@ -80,18 +84,21 @@ class VllmProcess:
         require_vllm()
         descriptor, path = tempfile.mkstemp(prefix="shepherd-vllm-", suffix=".log")
         log, before = Path(path), set(_children())
+        guard = _start_guard(log)
         try:
             with os.fdopen(descriptor, "wb") as handle, _environment(), _output_to(handle.fileno()):
                 llm = _start(model, config, device, dtype, trust_remote_code, arguments)
         except BaseException as error:
-            _end([child for child in _children() if child not in before])
+            _end([child for child in _children() if child not in before and child.pid != guard.pid])
+            _end_guard(guard)
             if isinstance(error, Exception):
                 _fail(where, error, log)
             log.unlink(missing_ok=True)
             raise
         # in this process it would warn into the middle of a progress bar
         logging.getLogger("vllm").setLevel(logging.ERROR)
-        return cls(llm, where, log, [child for child in _children() if child not in before])
+        started = [child for child in _children() if child not in before and child.pid != guard.pid]
+        return cls(llm, where, log, started, guard)
 
     @property
     def context(self) -> int:
@@ -117,6 +124,7 @@ class VllmProcess:
                 llm.llm_engine.engine_core.shutdown()
         finally:
             _end(self.children)
+            _end_guard(self.guard)
             self.log.unlink(missing_ok=True)
 
 
@@ -221,6 +229,18 @@ def _output_to(descriptor: int) -> Iterator[None]:
         for number, copy in saved:
             os.dup2(copy, number)
             os.close(copy)
+
+
+def _start_guard(log: Path) -> subprocess.Popen[bytes]:
+    """Start `shepherd.vllm_guard`, in a session of its own: Ctrl-C is not for it."""
+    command = [sys.executable, "-S", str(Path(__file__).with_name("vllm_guard.py")), str(log)]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
+
+
+def _end_guard(guard: subprocess.Popen[bytes]) -> None:
+    """Let the guard go; there is nothing left to end."""
+    guard.kill()
+    guard.communicate()
 
 
 def _children() -> list[psutil.Process]:

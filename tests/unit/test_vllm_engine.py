@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from generation.config import SamplerConfig
 from generation.engines import load_engine, require_engine
 from generation.engines.vllm import _rank, request_seed
 from shepherd.errors import ShepherdError
-from shepherd.vllm_process import _environment, _fail, _output_to
+from shepherd.vllm_process import _end_guard, _environment, _fail, _output_to, _start_guard
 
 
 def test_its_absence_is_one_line_that_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,3 +83,24 @@ def test_environment_and_output_are_given_back(tmp_path: Path, capfd: pytest.Cap
     assert dict(os.environ) == before
     assert "from a process" in (tmp_path / "log").read_text()
     assert capfd.readouterr().out == "afterwards\n"
+
+
+def test_what_prints_to_the_log_ends_with_the_one_who_started_it(tmp_path: Path) -> None:
+    """As if this process had been killed: the guard sees no more than the end of the pipe."""
+    asleep = [sys.executable, "-S", "-c", "import sys; sys.stdin.read()"]
+    with (tmp_path / "log").open("wb") as log, (tmp_path / "other").open("wb") as elsewhere:
+        mine, other = (subprocess.Popen(asleep, stdin=subprocess.PIPE, stdout=to) for to in (log, elsewhere))
+    guard = _start_guard(tmp_path / "log")
+    assert guard.stdin is not None
+    guard.stdin.close()
+    assert guard.wait(20) == 0
+    assert mine.wait(20) == -signal.SIGKILL
+    assert other.poll() is None
+    other.communicate()
+    mine.communicate()
+
+
+def test_a_guard_that_is_let_go_ends_nothing(tmp_path: Path) -> None:
+    guard = _start_guard(tmp_path / "log")
+    _end_guard(guard)
+    assert guard.returncode == -signal.SIGKILL

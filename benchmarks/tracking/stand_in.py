@@ -98,7 +98,8 @@ def materialise(model: Any, dtype: torch.dtype, device: torch.device, fake: bool
                 kept[id(old)] = nn.Parameter(new, requires_grad=old.requires_grad)
             module._parameters[name] = kept[id(old)]
     body = getattr(model, "get_base_model", lambda: model)().model
-    body.rotary_emb = type(body.rotary_emb)(config=body.config, device=device)
+    with device:
+        body.rotary_emb = type(body.rotary_emb)(config=body.config)
     models.keep_autograd_on_cpu(model)
 
 
@@ -149,9 +150,9 @@ def bases_from(shape: Shape, fake: bool) -> Iterator[None]:
     def load_base(_name: str, *, quantization: str, dtype: str, device: torch.device) -> Any:
         return build(shape, quantization=quantization, dtype=dtype, device=device, fake=fake)
 
-    def add_fake_lora(model: Any, lora: Any, seed: int) -> Any:
+    def add_fake_lora(model: Any, lora: Any, seed: int, *rest: Any, **named: Any) -> Any:
         with _skeleton():
-            adapted = add_lora(model, lora, seed)
+            adapted = add_lora(model, lora, seed, *rest, **named)
         materialise(adapted, model.dtype, torch.device("cpu"), fake=True)
         return adapted
 

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shepherd.errors import ShepherdError
@@ -58,6 +58,7 @@ def test_four_bits_and_their_scales() -> None:
 
 
 @given(st.integers(1, 64), st.integers(1, 64), st.booleans())
+@settings(max_examples=20)
 def test_packed_bytes_are_those_that_bitsandbytes_makes(rows: int, columns: int, double: bool) -> None:
     import torch
     from bitsandbytes import functional

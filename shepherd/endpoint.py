@@ -41,7 +41,7 @@ MAX_PAUSE_S = 600.0
 """A longer pause than this is not waited for when an endpoint asks for it: a daily quota is used up."""
 
 _LOOKED_AT = 1 << 16
-"""So much of a broken answer is looked through for the key before a line of it is shown; no key is as long."""
+"""Bytes of a broken answer that are searched for the key before a line of it is shown; no key is as long."""
 
 _PASSING = {408, 409, 425, 429}
 _NO_KEY = "none"

@@ -54,8 +54,8 @@ def ask_for_less(status: int) -> str:
     """What to do about a request that an endpoint refuses as it is."""
     if status in {400, 422}:
         return (
-            "change what it names; an endpoint that refuses n or logprobs needs server.max_n=1 or "
-            "server.logprobs=false"
+            "change what it names; an endpoint that refuses n, seed or logprobs needs server.max_n=1, "
+            "server.seeds=false or server.logprobs=false"
         )
     return "this endpoint does not take such requests; set server.base_url to one that does"
 

@@ -43,6 +43,7 @@ class ServerConfig(Config):
         concurrency: most requests under way.
         max_n: candidates asked for in one request; null for all of a problem, 1 for an endpoint that refuses
             more.
+        seeds: send a seed with each request; off for an endpoint that refuses them.
         logprobs: ask for log-likelihoods; off for an endpoint that refuses them.
     """
 
@@ -55,6 +56,7 @@ class ServerConfig(Config):
     backoff_s: float = Field(0.5, ge=0, allow_inf_nan=False)
     concurrency: int = Field(8, ge=1)
     max_n: int | None = Field(None, ge=1)
+    seeds: bool = True
     logprobs: bool = True
 
     @field_validator("base_url")

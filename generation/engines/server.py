@@ -27,11 +27,11 @@ _ABORTED = {"abort", "error"}
 class ServerEngine:
     """Samples from a model that a server holds.
 
-    **Seeds.** Each request carries one, made of run seed, problem id and the index of its first candidate. It
+    **Seeds.** A request carries one, made of run seed, problem id and the index of its first candidate. It
     is asked for, not held to: vLLM draws the same numbers again (candidate i of a request from seed + i) and
     then differs only where rounding in another batch moves a boundary between two tokens; other servers may
-    ignore it. So a resumed run has the same set of problems, each with all its candidates, and the same texts
-    only where the server repeats itself.
+    ignore it, or refuse it (``server.seeds=false`` sends none). So a resumed run has the same set of
+    problems, each with all its candidates, and the same texts only where the server repeats itself.
 
     Args:
         model: The name under which the endpoint serves the model.
@@ -98,12 +98,14 @@ class ServerEngine:
 
     def _body(self, prompt: Prompt, n: int, sampling: Sampling, seed: int) -> dict[str, Any]:
         """The request for ``n`` candidates of a prompt."""
-        body: dict[str, Any] = {"model": self.name, "n": n, "seed": seed}
+        body: dict[str, Any] = {"model": self.name, "n": n}
         body |= {"messages": prompt.messages()} if prompt.chat else {"prompt": prompt.text}
         body |= {"temperature": sampling.temperature, "top_p": sampling.top_p}
         body["max_tokens"] = sampling.max_new_tokens
         if sampling.stop:
             body["stop"] = list(sampling.stop)
+        if self.config.seeds:
+            body["seed"] = seed
         if self.config.logprobs:
             # 1 and not 0: some servers take 0 for "none"
             body["logprobs"] = True if prompt.chat else 1

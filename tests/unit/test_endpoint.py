@@ -210,7 +210,7 @@ def test_pauses_double_with_jitter_and_end_at_half_a_minute(connect: Connect) ->
     [
         (401, "OPENAI_API_KEY is not set; put the endpoint's key into this environment variable"),
         (403, "OPENAI_API_KEY is not set"),
-        (400, "server.max_n=1 or server.logprobs=false"),
+        (400, "server.max_n=1, server.seeds=false or server.logprobs=false"),
         (422, "change what it names"),
         (405, "this endpoint does not take such requests"),
     ],

@@ -71,6 +71,12 @@ def test_a_chat_sends_its_turns(endpoint: Any, connect: Connect) -> None:
     assert {"prompt", "logprobs", "stop"} & set(asked.body) == set()
 
 
+def test_a_server_that_refuses_seeds_is_sent_none(endpoint: Any, fake: ModuleType, connect: Connect) -> None:
+    endpoint.reply = lambda asked: fake.Reply(body={"choices": [fake.choice(str(sorted(asked.body)))]})
+    ((found,),) = connect(seeds=False, logprobs=False).generate(PROMPTS[:1], 1, Sampling(), seed=0)
+    assert found.text == str(["max_tokens", "model", "n", "prompt", "temperature", "top_p"])
+
+
 def test_later_candidates_of_a_prompt_are_others(connect: Connect) -> None:
     engine = connect()
     (found,) = engine.generate(PROMPTS[:1], 4, Sampling(), seed=0, first=8)

@@ -13,8 +13,9 @@ import pytest
 
 from shepherd.errors import ShepherdError
 from shepherd.serving import ServerConfig
-from verifier import load_verifier
 from verifier.engines.server import ServerVerifier
+from verifier.folder import find, read_description
+from verifier.model import load_tokenizer
 from verifier.scoring import ScoringCounts
 from verifier.tags import EncodedSolution
 
@@ -233,10 +234,11 @@ def test_a_verifiers_folder_gives_encoder_and_id_without_its_weights(
     (asked,) = endpoint.sent_to("/pooling")
     verifier.close()
     assert found == [[0.5, 0.5]]
-    with_weights = load_verifier("embedded", device="cpu")
-    (encoded,) = with_weights.encode([("How many?", ["Step 1: 1 + 1 = 2", "Step 2: The answer is: 2"])])
-    assert asked.body["input"] == [encoded.ids[: encoded.tags[-1] + 1].tolist()]
-    assert (verifier.id, verifier.name) == (with_weights.id, with_weights.name)
+    tokenizer = load_tokenizer(str(find("embedded") / "tokenizer"))
+    text = "How many? Step 1: 1 + 1 = 2 ки\nStep 2: The answer is: 2 ки"
+    assert asked.body["input"] == [tokenizer(text)["input_ids"]]
+    assert verifier.id == read_description(find("embedded")).id
+    assert verifier.name == "embedded"
 
 
 def halves(asked: Any, fake: ModuleType, tag: int) -> Any:

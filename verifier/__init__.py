@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from shepherd.serving import ServerConfig, VllmConfig
     from verifier.config import FormatName, PublishedConfig
     from verifier.engines import Scorer
-    from verifier.engines.server import ServerVerifier
     from verifier.scoring import Verifier
 
 __all__ = ["load_verifier"]
@@ -33,7 +32,7 @@ def load_verifier(
     vllm: VllmConfig | None = None,
     server: ServerConfig | None = None,
     served_as: str | None = None,
-) -> Verifier | ServerVerifier:
+) -> Verifier:
     """Load a verifier by what a user calls it.
 
     Args:

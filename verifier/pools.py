@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from shepherd.console import progress
 from shepherd.errors import ShepherdError
@@ -16,12 +16,9 @@ from shepherd.files import append_line, read_finished
 from shepherd.records import ProblemPool, ScoreLine
 from verifier.scoring import Verifier
 
-if TYPE_CHECKING:
-    from verifier.engines.server import ServerVerifier
-
 
 def score_pool(
-    verifier: Verifier | ServerVerifier,
+    verifier: Verifier,
     pools: Sequence[ProblemPool],
     path: Path,
     *,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from shepherd.errors import ShepherdError
 from shepherd.files import read_json
@@ -13,9 +13,6 @@ from verifier.config import PublishedConfig
 from verifier.engines import Scorer
 from verifier.places import Place, find_place
 from verifier.scoring import Encode, Verifier
-
-if TYPE_CHECKING:
-    from verifier.engines.server import ServerVerifier
 
 
 class Described(NamedTuple):
@@ -81,8 +78,8 @@ def load_from_server(
     *,
     format: str = "auto",
     published: PublishedConfig | None = None,
-) -> ServerVerifier:
-    """A verifier that a server holds.
+) -> Verifier:
+    """A verifier that a server holds; the caller closes it.
 
     Args:
         name: as the user calls it here: its tokenizer and ids are read here.
@@ -91,18 +88,12 @@ def load_from_server(
         format: input format of a published verifier.
         published: how a published verifier is loaded.
     """
-    from verifier.engines.server import ServerVerifier
+    from verifier.engines.server import Positions, ServerReader
 
     described = describe(name, "server", format=format, published=published or PublishedConfig())
-    return ServerVerifier(
-        described.encode,
-        described.id,
-        name,
-        config,
-        served_as or name,
-        positions="all" if described.step_tag_id is None else "step",
-        good=described.good,
-    )
+    positions: Positions = "all" if described.step_tag_id is None else "step"
+    reader = ServerReader(config, served_as or name, positions, good=described.good)
+    return Verifier(reader, described.encode, described.id, name)
 
 
 def describe(name: str, scorer: Scorer, *, format: str, published: PublishedConfig) -> Described:

@@ -115,7 +115,8 @@ def describe(name: str, scorer: Scorer, *, format: str, published: PublishedConf
 
 def _exported(place: Place) -> Described:
     from verifier import tags
-    from verifier.export.folder import check_weights, read_description
+    from verifier.export.description import read_description
+    from verifier.export.folder import check_weights
     from verifier.model import load_tokenizer
 
     assert place.folder is not None  # an export has a verifier.json, so it lies in a folder

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 
 from verifier.engines.vllm import serve_command
-from verifier.export.folder import CLASSES, Exported
+from verifier.export.description import CLASSES, Exported
 from verifier.export.vllm import arguments
 
 _FRONT = re.compile(r"\A---\n.*?\n---\n", re.DOTALL)

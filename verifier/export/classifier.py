@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from shepherd.errors import ShepherdError
-from verifier.export.folder import CLASSES
+from verifier.export.description import CLASSES
 from verifier.heads import Head
 
 

@@ -6,6 +6,7 @@ what comes out is neither (TRL issue 3466). The base of a QLoRA adapter is loade
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,9 @@ def merge(base: Any, adapter: Path) -> Any:
             "so load it with quantization none"
         )
     try:
-        with torch.random.fork_rng(devices=[]):  # peft draws an adapter before it reads one
+        with torch.random.fork_rng(devices=[]), warnings.catch_warnings():  # drawn, then read
+            # peft 0.21 looks for AdaLoRA's layers under LoRA's names, and reads them all the same.
+            warnings.filterwarnings("ignore", "The following rank_pattern keys", RuntimeWarning)
             adapted = peft.PeftModel.from_pretrained(base, str(adapter))
         merged = adapted.merge_and_unload(safe_merge=True)
     except (OSError, ValueError, KeyError) as error:

@@ -12,10 +12,11 @@ from shepherd.errors import ShepherdError
 from shepherd.files import atomic_directory, atomic_write, sha256_file, write_json
 from verifier import folder as trained
 from verifier import model as models
-from verifier.export import folder as exported
 from verifier.export import vllm
 from verifier.export.card import write_card
 from verifier.export.classifier import Rows, rows_of, token_classifier
+from verifier.export.description import CLASSES, Exported, write_description
+from verifier.export.folder import load, save_model
 from verifier.export.merge import load_unquantized, merge
 from verifier.golden_texts import GOLDEN_TEXTS
 
@@ -73,12 +74,12 @@ def export_verifier(
     model = token_classifier(merge(merged, source / "adapter"), rows)
     written_as = str(model.dtype).removeprefix("torch.")
     with atomic_directory(out) as aside:
-        exported.save_model(model, models.load_tokenizer(str(source / "tokenizer")), aside)
+        save_model(model, models.load_tokenizer(str(source / "tokenizer")), aside)
         del model, merged
         gc.collect()
-        made = exported.Exported(
+        made = Exported(
             contract=described.contract,
-            classes=exported.CLASSES,
+            classes=CLASSES,
             dtype=written_as,
             max_length=described.max_length,
             base=described.base,
@@ -86,11 +87,11 @@ def export_verifier(
             source_quantization=described.quantization,
             weights_sha256={path.name: sha256_file(path) for path in sorted(aside.glob("*.safetensors"))},
         )
-        exported.write_description(aside, made)
-        got = exported.load(str(aside), device=device).score_many(GOLDEN_TEXTS)
+        write_description(aside, made)
+        got = load(str(aside), device=device).score_many(GOLDEN_TEXTS)
         differences = _differences(wanted, got)
         made = replace(made, largest_difference=max(differences))
-        exported.write_description(aside, made)
+        write_description(aside, made)
         write_json(aside / "vllm.json", vllm.describe(made.contract, written_as))
         with atomic_write(aside / "README.md") as handle:
             card = (source / "README.md").read_text("utf-8") if (source / "README.md").is_file() else ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from verifier.engines.vllm import serve_command, vllm_arguments
-from verifier.export.folder import CLASSES
+from verifier.export.description import CLASSES
 from verifier.tags import TagContract
 
 

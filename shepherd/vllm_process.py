@@ -83,7 +83,7 @@ class VllmProcess:
         """
         require_vllm()
         descriptor, path = tempfile.mkstemp(prefix="shepherd-vllm-", suffix=".log")
-        log, before = Path(path), set(_children())
+        log, before = Path(path).resolve(), set(_children())
         guard = _start_guard(log)
         try:
             with os.fdopen(descriptor, "wb") as handle, _environment(), _output_to(handle.fileno()):

@@ -155,12 +155,6 @@ def test_an_engine_that_is_given_goes_without_the_store(
     assert not own_store.exists()
 
 
-class VllmSampler(GenerateConfig):
-    """A config with the section of its engine."""
-
-    vllm: VllmConfig = VllmConfig()
-
-
 def test_an_adapter_is_known_by_its_content(
     engine: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -169,11 +163,18 @@ def test_an_adapter_is_known_by_its_content(
     adapter.mkdir()
     (model / "model.safetensors").write_text("weights")
     (adapter / "adapter_model.safetensors").write_text("low rank")
+    (adapter / "adapter_config.json").write_text("{}")
 
     def config(adapter: Path, **more: Any) -> GenerateConfig:
         engine.name = f"{model}+{adapter}"
-        vllm = VllmConfig(adapter=str(adapter), **more)
-        return VllmSampler(model=str(model), engine="vllm", chunk=6, device="cpu", vllm=vllm)
+        return GenerateConfig(
+            model=str(model),
+            adapter=str(adapter),
+            engine="vllm",
+            chunk=6,
+            device="cpu",
+            vllm=VllmConfig(**more),
+        )
 
     first = sample(tmp_path, config(adapter))
     copy = shutil.copytree(adapter, tmp_path / "copy")

@@ -18,8 +18,6 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("vllm", reason="make test-vllm has it")
-
 from shepherd.assets import asset
 from shepherd.serving import VllmConfig
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
 from generation.config import SamplerConfig
@@ -91,6 +90,8 @@ def test_log_likelihood_is_that_of_a_plain_forward_pass(engine: VllmEngine, mode
 def test_an_adapter_samples_what_peft_would(
     engine: VllmEngine, adapted_engine: VllmEngine, model: Path, adapter: Path
 ) -> None:
+    from peft import PeftModel
+
     sampled = in_numbers(adapted_engine).generate(PROMPTS, 8, SAMPLING, seed=0)
     plain = AutoModelForCausalLM.from_pretrained(model)
     assert min(differences(plain, in_numbers(engine), sampled)) > 0.01

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from shepherd.errors import ShepherdError
 from shepherd.files import read_json
@@ -14,9 +14,6 @@ from verifier.description import rule_of_verifier
 from verifier.engines import Scorer
 from verifier.places import Place, find_place
 from verifier.scoring import Encode, Verifier
-
-if TYPE_CHECKING:
-    from verifier.engines.server import Positions
 
 
 class Described(NamedTuple):
@@ -83,7 +80,7 @@ def load_from_server(
     format: str = "auto",
     published: PublishedConfig | None = None,
 ) -> Verifier:
-    """A verifier that a server holds.
+    """A verifier that a server holds; the caller closes it.
 
     Args:
         name: as the user calls it here: its tokenizer and ids are read here.
@@ -92,7 +89,7 @@ def load_from_server(
         format: input format of a published verifier.
         published: how a published verifier is loaded.
     """
-    from verifier.engines.server import ServerReader
+    from verifier.engines.server import Positions, ServerReader
 
     described = describe(name, "server", format=format, published=published or PublishedConfig())
     positions: Positions = "all" if described.step_tag_id is None else "step"

@@ -9,7 +9,7 @@ from typing import Any
 from generation.config import SamplerConfig
 from generation.engines import Prompt
 from shepherd.errors import ShepherdError
-from shepherd.identity import model_identity, model_label, versions
+from shepherd.identity import adapter_identity, model_identity, model_label, versions
 from shepherd.records import Candidate, Problem
 from shepherd.shelf import Shelf
 from shepherd.store import Store, warn
@@ -119,11 +119,7 @@ def _plan(config: SamplerConfig, n: int, store: Store) -> dict[str, Any] | None:
         engine |= {"device": device, "dtype": "float32" if in_full else config.dtype}
         engine |= {"versions": versions(_COMPUTES[config.engine])}
         engine |= {} if options is None else options.model_dump(mode="json", exclude=_DECIDES_NOTHING)
-    adapter = None
-    if config.adapter is not None:
-        adapter = model_identity(str(find_adapter(config.adapter)), store)
-        if adapter is None:
-            return None
+    adapter = None if config.adapter is None else adapter_identity(find_adapter(config.adapter), store)
     return {
         "model": model,
         "adapter": adapter,

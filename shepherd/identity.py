@@ -51,6 +51,11 @@ def model_identity(name: str, store: Store) -> dict[str, Any] | None:
     return found
 
 
+def adapter_identity(folder: Path, store: Store) -> dict[str, str]:
+    """Tell an adapter from every other; which base it is put on is the model's own identity."""
+    return {"sha256": _folder_sha256(folder, _WEIGHTS, store)}
+
+
 def model_label(name: str) -> str:
     """A model's name as others may read it: a folder without the path it lies in.
 

@@ -16,6 +16,7 @@ from verifier.estimate import Adapter, Base, Step, adapted_linears, scoring_memo
 from verifier.shape import Shape, find_shape, local_folder, parameters
 
 if TYPE_CHECKING:
+    from verifier.compare.config import CompareHeadsConfig
     from verifier.prepare import Prepared
 
 TOKENS_A_TAG = 25
@@ -50,6 +51,20 @@ def plan_training(config: TrainPrmConfig) -> Plan:
     trained = adapter.parameters + _HEAD_ROWS[config.head] * (shape.hidden + 1)
     facts |= {"trainable_parameters": trained, "parameters": parameters(shape).total + trained}
     return Plan({**facts, **_work(prepared, missing)}, (Stage("training", memory),), config.device)
+
+
+def plan_comparison(config: CompareHeadsConfig) -> Plan:
+    """What `shepherd compare-heads` would do: a training a head, one after the other, then their scoring."""
+    from verifier.compare.config import train_config
+
+    plans = {head: plan_training(train_config(config.train, head)) for head in config.heads}
+    facts: dict[str, Fact] = {}
+    for head, plan in plans.items():
+        facts |= {f"{head}_{name}": plan.facts[name] for name in ("trainable_parameters", "tokens", "steps")}
+    stages = (
+        each._replace(name=f"{each.name}, {head}") for head, plan in plans.items() for each in plan.stages
+    )
+    return Plan(facts, tuple(stages), config.train.device)
 
 
 def adapter_of(lora: LoraConfig, shape: Shape) -> Adapter:

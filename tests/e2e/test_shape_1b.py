@@ -38,6 +38,13 @@ COMMANDS = (
     """generate --config {tmp}/sampling.yaml --n 2 --out {tmp}/pool""",
     """rerank --pool {tmp}/pool/pool.jsonl --verifier {tmp}/prm --set batch_tokens=512
     --set evaluation.bootstrap=100 --set threads=1 --out {tmp}/rerank""",
+    """sft --data {tmp}/solved.jsonl --base {base} --set max_steps=2 --set batch_size=1 --set dtype=bfloat16
+    --set quantization=nf4 --set eval_fraction=0 --set lora.rank=8 --set max_length=128 --out {tmp}/sft""",
+    """export {tmp}/prm --out {tmp}/exported""",
+    """compare-heads --config tinyllama-1.1b --heads classifier --data {tmp}/rows.jsonl --set base={base}
+    --set max_steps=2 --set batch_tokens=160 --set accumulation=1 --set eval_fraction=0.25
+    --set early_stopping=null --set tensorboard=false --set threads=1 --pool {tmp}/pool.jsonl
+    --out {tmp}/heads""",
 )
 
 
@@ -54,6 +61,7 @@ def tmp(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pools.append({"id": f"p{number}", "question": question, "answer": "4", "candidates": texts})
     _write(folder / "rows.jsonl", rows)
     _write(folder / "pool.jsonl", pools[:2])
+    _write(folder / "solved.jsonl", [{**row, "labels": [1.0] * 2} for row in rows[::2]])
     _write(folder / "problems.jsonl", [{**pool, "candidates": []} for pool in pools[:2]])
     (folder / "sampling.yaml").write_text(
         f"model: {folder / 'base'}\n"
@@ -118,6 +126,9 @@ def test_every_command_runs_on_the_real_shape(tmp: Path, base: Path) -> None:
     assert found["generate"]["candidates"] == 4
     assert 4 <= found["generate"]["tokens"] <= 24
     assert found["rerank"]["problems"] == 2
+    assert found["sft"]["steps"] == 2
+    assert (tmp / "exported" / "model.safetensors").stat().st_size > 2 * 1_000_000_000
+    assert list(found["compare-heads"]["heads"]) == ["classifier"]
 
 
 def test_the_plan_of_the_real_shape_is_known_to_the_last_parameter(tmp: Path, base: Path) -> None:

@@ -55,7 +55,10 @@ def compare_heads(
     else:
         config = _config(options, asked)
         if options.dry_run:
-            _print_config(config, options.as_json)
+            from verifier.dry_run import show_dry_run
+            from verifier.plan import plan_comparison
+
+            show_dry_run("compare-heads", config, plan_comparison(config), options.as_json)
             return
     if run is None or not run.is_done:
         run = _compare(run, config, options.out)
@@ -109,13 +112,3 @@ def _compare(run: Run | None, config: CompareHeadsConfig, out: Path | None) -> R
     compare(config, run, pools)
     run.finish()
     return run
-
-
-def _print_config(config: CompareHeadsConfig, as_json: bool) -> None:
-    from shepherd.config import dump_yaml
-    from shepherd.console import print_json
-
-    if as_json:
-        print_json({"config": config.model_dump(mode="json")})
-    else:
-        click.echo(dump_yaml(config), nl=False)

@@ -13,15 +13,32 @@ _COLOURS = {"ok": "green", "note": "yellow", "fail": "red"}
 
 
 @click.command()
+@click.option(
+    "--parity",
+    "verifier",
+    metavar="VERIFIER",
+    help="Score golden texts with this verifier through every engine that is installed.",
+)
+@click.option("--server", metavar="URL", help="With --parity: an endpoint that serves it.")
+@click.option("--served-as", metavar="NAME", help="Its name there.  [default: the verifier's]")
 @click.option("--json", "as_json", is_flag=True, help="Print what was found as JSON.")
 @click.pass_context
-def doctor(context: click.Context, as_json: bool) -> None:
+def doctor(
+    context: click.Context, verifier: str | None, server: str | None, served_as: str | None, as_json: bool
+) -> None:
     """Check this machine: versions, processor and card, 4-bit gradients, memory, disk, threads, hub.
 
-    Exit code 1 if a line fails; each such line says what to do.
+    Exit code 1 if a line fails; each such line says what to do. With --parity an engine fails whose scores
+    are further than 0.001 from those of transformers in float32.
     """
+    if verifier is None and (server is not None or served_as is not None):
+        raise click.UsageError("--server and --served-as need --parity VERIFIER")
     with user_errors():
         found = list(examine())
+        if verifier is not None:
+            from verifier.doctor.engines import compare_engines
+
+            found += compare_engines(verifier, server, served_as)
     failed = sum(each.state == "fail" for each in found)
     if as_json:
         print_json({"failed": failed, "findings": [each._asdict() for each in found]})

@@ -1,8 +1,7 @@
 """The memory estimate of ``--dry-run`` against what is allocated when the code runs.
 
-    python benchmarks/memory.py            tracked: real shapes, the real step, no weights (any machine,
-    minutes) python benchmarks/memory.py --cuda     50 QLoRA steps on a card: peak, tokens/s, and the
-    estimate beside them
+    python benchmarks/memory.py            tracked: real shapes, the real step, no weights (minutes)
+    python benchmarks/memory.py --cuda     50 QLoRA steps on a card: peak, tokens/s, the estimate beside them
 
 Tracked runs take the shipped trainer's own step (model code, adapter, 4-bit layers, 8-bit optimizer) under
 torch's `FakeTensorMode`, which makes every tensor but its numbers, and count the bytes of all tensors that

@@ -1,13 +1,13 @@
 """The memory estimate of ``--dry-run`` against what is allocated when the code runs.
 
-    python benchmarks/memory.py            tracked: real shapes, the real step, no weights (any machine,
-    minutes) python benchmarks/memory.py --cuda     50 QLoRA steps on a card: peak, tokens/s, and the
-    estimate beside them
+    python benchmarks/memory.py            tracked: real shapes, the real step, no weights (minutes)
+    python benchmarks/memory.py --cuda     50 QLoRA steps on a card: peak, tokens/s, the estimate beside them
 
 Tracked runs take the shipped trainer's own step (model code, adapter, 4-bit layers, 8-bit optimizer) under
 torch's `FakeTensorMode`, which makes every tensor but its numbers, and count the bytes of all tensors that
 are alive. The 4-bit layers are bitsandbytes' own; their packed weights are plain tensors there, since a fake
-tensor cannot be one of its classes, and what their compiled kernels allocate inside is not seen. Sampling
+tensor cannot be one of its classes, and what their compiled kernels allocate inside is not seen; keys and
+values are repeated for every head there, as the kernels that run do not (up to 4% more). Sampling
 asks its tensors for numbers, so it runs for real, with random weights. Results go to
 benchmarks/results/memory.json.
 """

@@ -92,7 +92,7 @@ def prompt_tokens(prompt: PromptConfig) -> int:
 
     Example:
         >>> prompt_tokens(PromptConfig())
-        163
+        164
     """
     around = sum(len(text) for text in _texts(prompt.model_dump()))
     return QUESTION_TOKENS + -(-around // CHARACTERS_A_TOKEN)

@@ -122,7 +122,7 @@ def run_options(command: F) -> F:
             help="Go on with a run that was stopped.",
         ),
         click.option("--seed", type=int, help="Override the config's seed."),
-        click.option("--dry-run", is_flag=True, help="Print the resolved config and stop."),
+        click.option("--dry-run", is_flag=True, help="Print config, work and memory, and stop."),
     ]
     for option in reversed(options):
         wrapped = option(wrapped)

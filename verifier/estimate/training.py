@@ -4,24 +4,22 @@ A step of `verifier.training.Trainer` is, for each of its forward passes: body, 
 head, loss, backward. The worst moment is in the backward pass of the last layer, when the inputs of all
 layers are still kept. What a layer holds there is counted tensor by tensor from the code that runs
 (transformers' Llama, peft's `Linear4bit` without autocast, bitsandbytes' `MatMul4Bit`), in bytes a token; h
-is the width of the hidden states, q of the queries, i of the feed-forward layer, a the bytes of a number in
-the hidden states (2 in bfloat16, 4 in float32). Adapters are fp32 whatever the base is.
+is the width of the hidden states, q of the queries, k of the keys, i of the feed-forward layer, a the bytes
+of a number in the hidden states (2 in bfloat16, 4 in float32). Adapters are fp32 whatever the base is.
 
 Kept for the backward pass:
 
     norms            bfloat16: fp32 copies of both inputs, 8h; float32: the second input, 4h (the first is the
                      layer's own input)
-    attention        queries, and keys and values as wide as they (kernels for the CPU repeat them), and the
-                     result: 4·a·q; its log-sum-exps, 4 a head
+    attention        queries and the result, 2·a·q; keys and values, 2·a·k; its log-sum-exps, 4 a head
     feed-forward     gate, its activation, up: 3·a·i
     adapters         their inputs in fp32. bfloat16: a copy for each adapted layer, 4 times its width;
                      float32: the tensor itself, once for all that read it
                      between the two thin matrices: 4·rank
 
-On top, for a moment: bfloat16: three gradients as wide as the residual stream in fp32, 12h, and the larger
-of the feed-forward gradient in fp32, 4i, and the unpacked 4-bit matrix; float32: 4h, 4i and the unpacked
-matrix. Weights that are not in 4 bits need no unpacking; peft then adds the adapter's result in fp32 (8i in
-bfloat16).
+On top, for a moment: bfloat16: three tensors as wide as the residual stream in fp32, 12h, and the larger of
+one of the feed-forward layer's width in fp32, 4i, and the unpacked 4-bit matrix; float32: 4h, 4i and the
+unpacked matrix.
 """
 
 from __future__ import annotations
@@ -65,7 +63,7 @@ def training_memory(base: Base, adapter: Adapter, step: Step) -> Estimate:
         >>> adapter = Adapter(64, adapted_linears(llama, "all-linear"))
         >>> estimate = training_memory(Base(llama, "nf4", "bfloat16"), adapter, step)
         >>> round(estimate.total / GIB, 1), estimate.fits(24 * GIB)
-        (9.5, True)
+        (9.4, True)
     """
     kept = _kept(base, adapter, step)
     work = _work(base, adapter, step)
@@ -148,10 +146,8 @@ def _work(base: Base, adapter: Adapter, step: Step) -> Part:
     saved = max(_saved(base, adapter, layer) for layer in _graph_layers(base, adapter))
     if a == 4:
         brief = step.tokens * (4 * h + 4 * i) + base.unpacked_bytes
-    elif base.is_4bit:
-        brief = step.tokens * 12 * h + max(step.tokens * 4 * i, base.unpacked_bytes)
     else:
-        brief = step.tokens * (12 * h + 8 * i)
+        brief = step.tokens * 12 * h + max(step.tokens * 4 * i, base.unpacked_bytes)
     if not step.gradient_checkpointing:
         return Part("activations: gradients at work", brief, "in the backward pass of one layer")
     size = step.tokens * saved + brief
@@ -164,7 +160,7 @@ def _saved(base: Base, adapter: Adapter, layer: int) -> int:
     h, q, i = shape.hidden, shape.query, shape.intermediate
     names = adapter.layers.get(layer, frozenset())
     norms = 8 * h if a == 2 else 4 * h
-    attention = 4 * a * q + 4 * shape.heads
+    attention = 2 * a * (q + shape.key) + 4 * shape.heads
     feed_forward = 3 * a * i
     widths = {
         "q_proj": h,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -199,9 +200,15 @@ CASES = [
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("changes", CASES, ids=lambda changes: "-".join(map(str, changes)) or "shipped")
+@pytest.mark.parametrize(
+    ("changes", "fake"),
+    [({}, True), *((changes, False) for changes in CASES)],
+    ids=["fake", *("-".join(changes) or "shipped" for changes in CASES)],
+)
 @pytest.mark.filterwarnings("ignore")  # torch warns of fake tensors and of numbers in them
-def test_the_estimate_is_within_a_tenth_of_the_real_step(tracking: Any, changes: dict[str, Any]) -> None:
+def test_the_estimate_is_within_a_tenth_of_the_real_step(
+    tracking: Any, changes: dict[str, Any], fake: bool
+) -> None:
     from verifier.plan import _step as largest
     from verifier.prepare import prepare
     from verifier.training import Trainer
@@ -222,8 +229,9 @@ def test_the_estimate_is_within_a_tenth_of_the_real_step(tracking: Any, changes:
     )
     prepared = prepare(config)
     run = SimpleNamespace(path=Path(tempfile.mkdtemp()), log=lambda _: None, metric=lambda **_: None)
-    counted, bases = tracking.Allocations(), tracking.bases_from(SHAPE, fake=True)
-    with tracking.fake_tensors(), counted, bases:
+    tensors = tracking.fake_tensors() if fake else nullcontext()
+    counted, bases = tracking.Allocations(), tracking.bases_from(SHAPE, fake)
+    with tensors, counted, bases:
         trainer = Trainer(prepared, run)
         trainer.model.train()
         counted.restart()

@@ -121,7 +121,9 @@ class VllmProcess:
         llm, self.llm = self.llm, None
         try:
             with self.log.open("ab") as handle, _output_to(handle.fileno()):
-                llm.llm_engine.engine_core.shutdown()
+                core = llm.llm_engine.engine_core
+                core.shutdown()
+                _end_connections(core)
         finally:
             _end(self.children)
             _end_guard(self.guard)
@@ -229,6 +231,15 @@ def _output_to(descriptor: int) -> Iterator[None]:
         for number, copy in saved:
             os.dup2(copy, number)
             os.close(copy)
+
+
+def _end_connections(core: Any) -> None:
+    """Close the context of vLLM's sockets, which its own shutdown leaves open."""
+    reader, context = getattr(core, "output_queue_thread", None), getattr(core, "ctx", None)
+    if reader is not None and context is not None:
+        reader.join(5)
+        if not reader.is_alive():  # it closes its socket last, and a context waits for every socket
+            context.destroy(linger=0)
 
 
 def _start_guard(log: Path) -> subprocess.Popen[bytes]:

@@ -115,7 +115,7 @@ def test_a_smaller_n_within_the_same_pool_computes_nothing(first: tuple[Path, Pa
 @pytest.mark.parametrize(
     "change",
     ["chunk=4", "sampling.temperature=0.71", "sampling.max_new_tokens=255", "seed=1", "model=embedded:strong",
-     "prompt.template='{question} '", "problems.seed=1", "problems.limit=3", "dtype=bfloat16"],
+     "prompt.template='Q: {question}'", "problems.seed=1", "problems.limit=3", "dtype=bfloat16"],
 )  # fmt: skip
 def test_what_decides_a_candidate_samples_again(tmp_path: Path, change: str) -> None:
     result = shepherd("rerank", *SMALL, "--out", tmp_path / "run", "--no-verifier", "--set", change)

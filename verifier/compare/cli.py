@@ -105,9 +105,6 @@ def _compare(run: Run | None, config: CompareHeadsConfig, out: Path | None) -> R
     pools = read_problems(config)
     if run is None:
         inputs = [*map(Path, locate(config.train.data)), path]
-        for each in inputs:
-            if not each.is_file():
-                raise ShepherdError(f"{each}: no such file of training rows; give one with --data")
         run = Run.create("compare-heads", config, out, {"training": config.train.seed}, inputs)
     compare(config, run, pools)
     run.finish()

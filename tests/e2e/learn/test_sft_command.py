@@ -114,7 +114,8 @@ def test_a_dry_run_says_how_much_work_it_is_and_writes_nothing(sft: Sft, tmp_pat
     found = json.loads(done.stdout)
     assert found["config"]["lora"]["rank"] == 4
     assert found["steps"] == 2
-    assert 0 < found["tokens"] < found["train"]["tokens"]
+    assert found["solution_tokens"] > 0 and found["tokens"] > 0
+    assert found["memory"]["training"]["parts"]
     assert found["trainable_parameters"] == 3 * (4 * 2 * 4 * 96 + 3 * 4 * (96 + 256))
     plain = sft("--dry-run")
     assert "base: embedded:weak" in plain.stdout
@@ -127,7 +128,9 @@ def test_a_dry_run_without_the_hub_says_what_is_unknown(sft: Sft, monkeypatch: p
     done = sft("--config", "tinyllama-gsm8k", "--dry-run")
     assert done.exit_code == 0, done.output
     assert "base: TinyLlama/TinyLlama_v1.1" in done.stdout
-    assert "tokens and steps: unknown until data and base are here (openai/gsm8k" in done.stdout
+    assert "unknown until the data is" in done.stdout
+    assert "gsm8k is not on this machine" in done.stdout
+    assert "fits 24 GiB" in done.stdout  # the YAML carries the shape
 
 
 def test_a_broken_row_costs_no_run(sft: Sft, tmp_path: Path) -> None:
@@ -161,10 +164,9 @@ def test_evaluation_problems_among_the_training_questions_are_refused(sft: Sft, 
     left = sft(*against, "--set", "drop_contaminated=true", "--dry-run", "--json")
     assert left.exit_code == 0, left.output
     found = json.loads(left.stdout)
-    assert found["read"]["kept"] == 10
-    assert found["train"]["rows"] + found["heldout"]["rows"] == 9
+    assert found["rows_to_train_on"] + found["rows_held_out"] == 9
     anyway = json.loads(sft(*against, "--set", "allow_contamination=true", "--dry-run", "--json").stdout)
-    assert anyway["train"]["rows"] + anyway["heldout"]["rows"] == 10
+    assert anyway["rows_to_train_on"] + anyway["rows_held_out"] == 10
 
 
 @pytest.mark.parametrize(

@@ -147,7 +147,7 @@ def test_a_dry_run_trains_nothing(compare: Command, tmp_path: Path) -> None:
             "head outcome: class_weighting",
         ),
         (["--pool", "nothing.jsonl"], "nothing.jsonl: no such pool"),
-        (["--data", "nothing.jsonl"], "nothing.jsonl: no such file of training rows"),
+        (["--data", "nothing.jsonl"], "nothing.jsonl: no such file; give a file of rows"),
     ],
 )
 def test_what_cannot_be_compared_is_told_in_one_line(

@@ -156,7 +156,6 @@ def test_train_prm_refuses_evaluation_problems_unless_told_otherwise(
     assert refused.output.startswith(f"error: {rows}:5: the question 'Tom has")
     assert "1 of 3 training questions" in refused.output
     dropped = json.loads(_train(tiny_base, rows, *named, "--set", "drop_contaminated=true").stdout)
-    assert dropped["train"]["rows"] == 8
-    assert dropped["contamination"]["against"][str(evaluation)]["exact"] == 1
+    assert dropped["rows_to_train_on"] == 8
     allowed = json.loads(_train(tiny_base, rows, *named, "--set", "allow_contamination=true").stdout)
-    assert allowed["train"]["rows"] == 12
+    assert allowed["rows_to_train_on"] == 12

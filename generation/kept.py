@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from generation.config import SamplerConfig
-from generation.engines import Prompt
+from generation.engines.protocol import Prompt
 from shepherd.errors import ShepherdError
 from shepherd.identity import adapter_identity, model_identity, model_label, versions
 from shepherd.records import Candidate, Problem

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from generation.config import PromptConfig
-from generation.engines import Prompt
+from generation.engines.protocol import Prompt
 from shepherd.errors import ShepherdError
 from shepherd.records import Problem
 

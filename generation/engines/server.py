@@ -13,7 +13,7 @@ from functools import partial
 from itertools import chain, islice
 from typing import Any, NamedTuple, Self
 
-from generation.engines import Prompt, Sampling
+from generation.engines.protocol import Prompt, Sampling
 from shepherd.endpoint import Endpoint
 from shepherd.endpoint_errors import BrokenAnswerError
 from shepherd.records import Candidate

@@ -16,8 +16,8 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging
 
-from generation.engines import Prompt, Sampling
 from generation.engines.draw import draw, uniforms
+from generation.engines.protocol import Prompt, Sampling
 from generation.engines.shared_prefix import NAME, SharedPrefixCache, refusal
 from generation.engines.texts import cut, decode, end_tokens
 from generation.prompts import encode

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from generation.engines import Prompt, Sampling
+from generation.engines.protocol import Prompt, Sampling
 from generation.engines.texts import cut, decode, end_tokens
 from generation.prompts import encode
 from shepherd.assets import resolve_model

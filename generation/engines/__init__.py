@@ -124,9 +124,7 @@ def load_engine(
     if engine == "vllm":
         from generation.engines.vllm import VllmEngine
 
-        return VllmEngine.load(
-            model, vllm, device=device, dtype=dtype, trust_remote_code=trust_remote_code
-        )
+        return VllmEngine.load(model, vllm, device=device, dtype=dtype, trust_remote_code=trust_remote_code)
     if engine == "server":
         from generation.engines.server import ServerEngine
 

@@ -36,14 +36,14 @@ class Planted:
 
     def __init__(self) -> None:
         self.asked: list[str] = []
-        self.closed = False
+        self.closed = 0
+
+    def close(self) -> None:
+        self.closed += 1
 
     def score_many(self, items: list[tuple[str, list[str]]], batch_tokens: int) -> list[list[list[float]]]:
         self.asked += [question for question, _ in items]
         return [[[0.9] if "is: 2" in text else [0.1, 0.1] for text in texts] for _, texts in items]
-
-    def close(self) -> None:
-        self.closed = True
 
 
 @pytest.fixture
@@ -102,6 +102,7 @@ def test_the_first_problems_are_taken_and_controls_have_their_row(tmp_path: Path
     assert result["problems"] == 4
     assert result["rules"]["shuffled"]["accuracy"] == 1.0
     assert (tmp_path / "run" / "scores.shuffled.jsonl").exists()
+    assert planted.closed == 2
 
 
 def test_scoring_goes_on_where_it_was_stopped_and_asks_nothing_twice(

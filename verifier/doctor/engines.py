@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from shepherd.serving import ServerConfig
 from verifier.doctor.finding import Finding
+from verifier.engines import Scorer
 from verifier.parity import installed_scorers, parity
 
 
@@ -18,7 +19,9 @@ def compare_engines(verifier: str, server: str | None, served_as: str | None) ->
         served_as: its name there.
     """
     config = None if server is None else ServerConfig(base_url=server)
-    engines = [*installed_scorers(), *(["server"] if server is not None else [])]
+    engines: list[Scorer] = installed_scorers()
+    if server is not None:
+        engines.append("server")
     for each in parity(verifier, engines, server=config, served_as=served_as):
         name = f"parity of {each.engine}"
         said = each.line().removeprefix(f"{each.engine}: ")

@@ -35,3 +35,4 @@ def end_writers(log: str) -> None:
 if __name__ == "__main__":
     sys.stdin.buffer.read()
     end_writers(sys.argv[1])
+    Path(sys.argv[1]).unlink(missing_ok=True)  # no one is left to read it

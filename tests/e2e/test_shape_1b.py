@@ -1,4 +1,4 @@
-"""Every command takes two steps on a model of TinyLlama's real shape, with the real vocabulary of Mistral v1.
+"""What trains, samples or scores takes two steps on a model of TinyLlama's real shape, with the real vocabulary of Mistral v1.
 
 The weights are random, so nothing that comes out means anything; what a downloaded model would go through
 runs. About 2.3 GiB of disk, 6 GiB of memory.
@@ -40,11 +40,6 @@ COMMANDS = (
     --set evaluation.bootstrap=100 --set threads=1 --out {tmp}/rerank""",
     """sft --data {tmp}/solved.jsonl --base {base} --set max_steps=2 --set batch_size=1 --set dtype=bfloat16
     --set quantization=nf4 --set eval_fraction=0 --set lora.rank=8 --set max_length=128 --out {tmp}/sft""",
-    """export {tmp}/prm --out {tmp}/exported""",
-    """compare-heads --config tinyllama-1.1b --heads classifier --data {tmp}/rows.jsonl --set base={base}
-    --set max_steps=2 --set batch_tokens=160 --set accumulation=1 --set eval_fraction=0.25
-    --set early_stopping=null --set tensorboard=false --set threads=1 --pool {tmp}/pool.jsonl
-    --out {tmp}/heads""",
 )
 
 
@@ -127,8 +122,6 @@ def test_every_command_runs_on_the_real_shape(tmp: Path, base: Path) -> None:
     assert 4 <= found["generate"]["tokens"] <= 24
     assert found["rerank"]["problems"] == 2
     assert found["sft"]["steps"] == 2
-    assert (tmp / "exported" / "model.safetensors").stat().st_size > 2 * 1_000_000_000
-    assert list(found["compare-heads"]["heads"]) == ["classifier"]
 
 
 def test_the_plan_of_the_real_shape_is_known_to_the_last_parameter(tmp: Path, base: Path) -> None:

@@ -1,4 +1,4 @@
-"""What trains, samples or scores takes two steps on TinyLlama's real shape, with Mistral v1's real vocabulary.
+"""Training, sampling and scoring take two steps on TinyLlama's real shape, with Mistral v1's real vocabulary.
 
 The weights are random, so nothing that comes out means anything; what a downloaded model would go through
 runs. About 2.3 GiB of disk, 6 GiB of memory.

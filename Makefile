@@ -42,6 +42,7 @@ lint: $(READY)  ## ruff
 types: $(READY)  ## mypy --strict
 	$(call stage,types)
 	@$(BIN)/mypy
+	@$(BIN)/mypy benchmarks
 
 imports: $(READY)  ## generation > verifier > eval > shepherd
 	$(call stage,import rules)

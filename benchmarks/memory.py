@@ -28,6 +28,7 @@ from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -128,19 +129,21 @@ def real_sampling(name: str, dtype: str, batch: Batch) -> dict[str, Any]:
     from transformers import AutoTokenizer
 
     from generation.engines import Prompt, Sampling
-    from generation.engines.transformers import TransformersEngine
+    from generation.engines import transformers as sampler
     from shepherd.assets import resolve_model
 
     tokenizer = AutoTokenizer.from_pretrained(resolve_model("embedded:base"))
     with Allocations() as allocations:
         model = build(SHAPES[name], quantization="none", dtype=dtype, device=torch.device("cpu"))
-        engine = TransformersEngine(model.eval(), tokenizer, name)
-        engine._decode = lambda rows: [""] * len(rows)  # type: ignore[method-assign]  # ids beyond its vocabulary
-        engine._encode = lambda _: list(range(100, 100 + batch.prompt_tokens))  # type: ignore[method-assign]
+        engine = sampler.TransformersEngine(model.eval(), tokenizer, name)
         gc.collect()
         allocations.restart()
         prompts = [Prompt(str(each), "") for each in range(batch.problems)]
-        engine.generate(prompts, batch.n, Sampling(max_new_tokens=batch.new_tokens), seed=0)
+        with (
+            patch.object(sampler, "encode", lambda *_: list(range(100, 100 + batch.prompt_tokens))),
+            patch.object(sampler, "decode", lambda _, rows: [""] * len(rows)),  # ids beyond its vocabulary
+        ):
+            engine.generate(prompts, batch.n, Sampling(max_new_tokens=batch.new_tokens), seed=0)
     estimate = sampling_memory(Base(SHAPES[name], "none", dtype), batch)
     return compared("sampling", name, (dtype, str(tuple(batch))), estimate, allocations.peak)
 

@@ -106,7 +106,7 @@ def rerank(
         return
     from generation.engines import require_engine
     from generation.report_table import print_report, sentence
-    from generation.rerank import CURVES, read_given, read_results, title_of
+    from generation.rerank import CURVES, read_given, read_results, require_verifiers, title_of
     from generation.rerank import rerank as measure
 
     run, config = asked.run, asked.config
@@ -115,6 +115,7 @@ def rerank(
     else:
         if config.pool.file is None:
             require_engine(config.engine)
+        require_verifiers(config)
         given = read_given(config)
         run = run or _create("rerank", config, options.out, _rerank_files(config))
         result = measure(config, run.path, run.log, given)

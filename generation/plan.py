@@ -14,6 +14,8 @@ from generation.config import (
     SamplerConfig,
 )
 from shepherd.config import load_config
+from shepherd.hub import NotAtHandError, cache_alone
+from shepherd.problems import GSM8K
 from verifier.config import TrainPrmConfig
 from verifier.dry_run import Fact, Plan, Stage, Unknown
 from verifier.estimate import Base, Batch, sampling_memory
@@ -44,7 +46,14 @@ def plan_rerank(config: RerankConfig) -> Plan:
         facts, stages = _candidates(config, n), sampling_stages(config, n)
     if config.scores is None and config.verifier is not None:
         stages += (
-            scoring_stage(config.verifier, config.verifier_shape, config.batch_tokens, "verifier_shape"),
+            scoring_stage(
+                config.verifier,
+                config.verifier_shape,
+                config.batch_tokens,
+                published=config.published,
+                device=config.device,
+                key="verifier_shape",
+            ),
         )
     return Plan(facts, stages, config.device)
 
@@ -59,7 +68,12 @@ def plan_demo(config: DemoConfig) -> Plan:
         stages += tuple(
             stage._replace(name=f"sampling, {name}") for stage in sampling_stages(sampler, config.n)
         )
-    stages += (scoring_stage(config.verifier, None, RerankConfig().batch_tokens),)
+    scoring = RerankConfig(verifier=config.verifier)
+    stages += (
+        scoring_stage(
+            config.verifier, None, scoring.batch_tokens, published=scoring.published, device=scoring.device
+        ),
+    )
     steps = {
         f"training_{name}": value for name, value in planned.facts.items() if name in ("steps", "tokens")
     }
@@ -122,8 +136,12 @@ def _problems(config: ProblemsConfig) -> dict[str, Fact]:
     """How many problems there are, where their source is on this machine."""
     if config.source == "embedded":
         return {"problems": EMBEDDED_PROBLEMS if config.limit is None else config.limit}
-    if not Path(config.source).exists():
+    if config.source != GSM8K and not Path(config.source).exists():
         return {"problems": Unknown("the data is", f"{config.source} is not on this machine")}
     from generation.generate import load_problems
 
-    return {"problems": len(load_problems(config))}
+    try:
+        with cache_alone():
+            return {"problems": len(load_problems(config))}
+    except NotAtHandError:
+        return {"problems": Unknown("the data is", f"{config.source} is not on this machine")}

@@ -24,6 +24,7 @@ from shepherd.files import read_finished, read_json, write_json
 from shepherd.records import Problem, ProblemPool, ScoreLine, read_scores, write_pool, write_scores
 from shepherd.shelf import open_store
 from verifier.description import rule_of_verifier
+from verifier.engines import require_scorer
 
 RESULTS, CURVES, SCORES = "results.json", "curves.png", "scores.jsonl"
 SAMPLED_N = 16
@@ -62,6 +63,17 @@ def read_given(config: RerankConfig) -> Given:
     file = str(asset("pool")) if config.pool.file == "embedded" else config.pool.file
     pool = foreign.read(file, config.pool.format, limit=config.problems.limit, n=config.n)
     return Given(None, pool, None if config.scores is None else read_scores(config.scores, pool.pools))
+
+
+def require_verifiers(config: RerankConfig) -> None:
+    """Refuse a verifier that the configured engine cannot run, before anything is sampled.
+
+    Raises:
+        ShepherdError: as `verifier.engines.require_scorer`.
+    """
+    own = [] if config.verifier is None or config.scores is not None else [config.verifier]
+    for verifier in (*own, *config.controls.values()):
+        require_scorer(config.scorer, verifier, config.published)
 
 
 def rerank(config: RerankConfig, folder: Path, log: Log, given: Given | None = None) -> dict[str, Any]:

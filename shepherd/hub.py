@@ -1,7 +1,8 @@
 """Files and data sets of the Hugging Face hub, and one line where they cannot be had.
 
 The libraries below retry an unreachable hub for 20 seconds and more, and then print a traceback. Here the hub
-is asked once, for at most `PROBE_S`; where it does not answer, only what is in the cache counts.
+is asked once, for at most `PROBE_S`; where it does not answer, only what is in the cache counts. Inside
+`cache_alone` it is not asked at all.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -19,9 +21,31 @@ PROBE_S = 5.0
 """Seconds the hub is given to answer at all."""
 
 
-@lru_cache(maxsize=1)
+class NotAtHandError(ShepherdError):
+    """What the cache has not, and the hub does not give."""
+
+
+_cache_counts_alone = ContextVar("_cache_counts_alone", default=False)
+
+
+@contextmanager
+def cache_alone() -> Iterator[None]:
+    """Look into the cache and ask the hub nothing: for plans, and for looks at what may be at hand."""
+    token = _cache_counts_alone.set(True)
+    try:
+        yield
+    finally:
+        _cache_counts_alone.reset(token)
+
+
 def unreachable() -> str | None:
-    """Why the hub cannot be reached, in a few words; None if it answers. Asked once a process."""
+    """Why the hub cannot be asked, in a few words; None if it answers."""
+    return "only the cache was asked" if _cache_counts_alone.get() else _silence()
+
+
+@lru_cache(maxsize=1)
+def _silence() -> str | None:
+    """What the hub does instead of an answer; asked once a process."""
     from huggingface_hub import constants, get_session
 
     if constants.is_offline_mode():
@@ -67,20 +91,18 @@ def fetch_files(repository: str, patterns: Sequence[str], *, remedy: str) -> lis
     return found
 
 
-def load_rows(
-    repository: str, name: str, split: str, *, remedy: str, cached: bool = False
-) -> Iterator[Mapping[str, Any]]:
+def load_rows(repository: str, name: str, split: str, *, remedy: str) -> Iterator[Mapping[str, Any]]:
     """Rows of a split of a data set through ``datasets``; arguments and errors as `fetch_files`.
 
-    ``cached`` looks into the cache alone, and imports nothing where it has no folder of that name.
+    Inside `cache_alone` nothing is imported where the cache has no folder of that name.
     """
-    if cached and not _has_cache(repository):
-        raise ShepherdError(f"{repository} ({split}): not in the Hugging Face cache")
+    away = unreachable()
+    if _cache_counts_alone.get() and not _has_cache(repository):
+        raise _absent(f"{repository} ({split})", str(away), remedy)
     import datasets
 
-    away = "only the cache was asked" if cached else unreachable()
     try:
-        with _cache_alone(away is not None):
+        with _offline(away is not None):
             found = datasets.load_dataset(repository, name, split=split)
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
         raise _absent(f"{repository} ({split})", away or _first_line(error), remedy) from error
@@ -95,7 +117,7 @@ def _has_cache(repository: str) -> bool:
 
 
 @contextmanager
-def _cache_alone(wanted: bool) -> Iterator[None]:
+def _offline(wanted: bool) -> Iterator[None]:
     """Let ``datasets`` look into its cache alone: what HF_HUB_OFFLINE does, which it reads only at import."""
     import datasets
     from huggingface_hub import constants
@@ -109,8 +131,8 @@ def _cache_alone(wanted: bool) -> Iterator[None]:
         datasets.config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE = before
 
 
-def _absent(what: str, why: str, remedy: str) -> ShepherdError:
-    return ShepherdError(f"{what}: not in the Hugging Face cache, and cannot be fetched: {why}; {remedy}")
+def _absent(what: str, why: str, remedy: str) -> NotAtHandError:
+    return NotAtHandError(f"{what}: not in the Hugging Face cache, and cannot be fetched: {why}; {remedy}")
 
 
 def _first_line(error: Exception) -> str:

@@ -117,11 +117,13 @@ def score(
         text = sys.stdin.read() if solution in (None, "-") else solution
         _score_one(config, question, str(text), options.as_json)
         return
+    from verifier.engines import require_scorer
     from verifier.places import input_files
 
     path = Path(_pool_path(config))
     if not path.is_file():
         raise ShepherdError(f"{path}: no such pool; give a file of problems with candidates")
+    require_scorer(config.scorer, config.verifier, config.published)
     inputs = [path, *input_files(config.verifier)]
     seeds = {} if options.seed is None else {"scoring": options.seed}
     pools = read_pool(path)  # before there is a run, so that a bad file leaves none

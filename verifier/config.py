@@ -212,12 +212,13 @@ class PublishedConfig(Config):
     """How a verifier of others is loaded; one of this project's own says it itself (verifier.json).
 
     Attributes:
-        quantization: ``nf4`` fits a 7B verifier into 6 GiB; its scores are a little other than unquantized.
+        quantization: ``nf4`` (or ``nf4-single``) fits a 7B verifier into 6 GiB; its scores are a little other
+            than unquantized.
         dtype: ``auto`` is the checkpoint's own on a GPU, and float32 on the CPU.
         separator: what the format ``trl`` puts after each step; TRL's ``step_separator`` of the training.
     """
 
-    quantization: Literal["nf4", "none"] = "none"
+    quantization: Quantization = "none"
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     separator: str = Field("\n", min_length=1)
 

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from shepherd.assets import PREFIX
 from shepherd.errors import ShepherdError
 from shepherd.files import read_json
-from verifier.config import LoraConfig, ScoreConfig, TrainPrmConfig
+from shepherd.hub import cache_alone
+from verifier.config import LoraConfig, PublishedConfig, ScoreConfig, TrainPrmConfig
+from verifier.data.sources import locate
+from verifier.description import read_description
 from verifier.dry_run import Fact, Plan, Stage, Unknown
 from verifier.estimate import Adapter, Base, Step, adapted_linears, scoring_memory, training_memory
+from verifier.export.description import read_description as read_exported
+from verifier.formats.checkpoint import own_dtype
+from verifier.machine import find_machine
+from verifier.places import find_place
 from verifier.shape import Shape, find_shape, local_folder, parameters
 
 if TYPE_CHECKING:
@@ -39,8 +44,9 @@ def no_shape(model: str, key: str = "shape") -> Unknown:
 def plan_training(config: TrainPrmConfig) -> Plan:
     """What `shepherd train-prm` would do; tokens and steps where data and tokenizer are on this machine."""
     shape = find_shape(config.base, config.shape)
-    missing = _missing(config)
-    prepared = _prepare(config) if missing is None else None
+    with cache_alone():
+        missing = _missing(config)
+        prepared = _prepare(config) if missing is None else None
     facts: dict[str, Fact] = {}
     if shape is None:
         unknown = no_shape(config.base)
@@ -80,44 +86,71 @@ def adapter_of(lora: LoraConfig, shape: Shape) -> Adapter:
 
 def plan_scoring(config: ScoreConfig) -> Plan:
     """What `shepherd score` would take."""
-    stage = scoring_stage(config.verifier, config.shape, config.batch_tokens)
+    stage = scoring_stage(
+        config.verifier,
+        config.shape,
+        config.batch_tokens,
+        published=config.published,
+        device=config.device,
+    )
     return Plan({"tokens_a_pass": config.batch_tokens}, (stage,), config.device)
 
 
-def scoring_stage(verifier: str, given: Shape | None, batch_tokens: int, key: str = "shape") -> Stage:
-    """Memory of scoring with a verifier folder, whose base and adapter are read from what lies in it.
-
-    A published verifier, which is a whole model, is counted in 16 bits.
+def scoring_stage(
+    verifier: str,
+    given: Shape | None,
+    batch_tokens: int,
+    *,
+    published: PublishedConfig,
+    device: str,
+    key: str = "shape",
+) -> Stage:
+    """Memory of scoring with a verifier, of which only small files are read.
 
     Args:
-        verifier: ``embedded``, a verifier folder, a training run, or a published verifier.
+        verifier: ``embedded``, a verifier folder, a training run, an export, or a published verifier.
         given: the YAML's shape of its base.
         batch_tokens: most padded tokens in one pass.
-        key: the YAML's key.
+        published: how a published verifier is loaded.
+        device: where it goes.
+        key: the YAML's key of the shape.
     """
-    from verifier.description import find
-
-    try:
-        folder = find(verifier)
-    except ShepherdError:
-        shape = find_shape(verifier, given, key)
+    place = find_place(verifier)
+    if place.kind == "trained" and place.folder is not None:
+        described = read_description(place.folder)
+        lora = read_json(place.folder / "adapter" / "adapter_config.json")
+        shape = find_shape(described.base, given, key)
         if shape is None:
-            return Stage("scoring", Unknown("the verifier is", f"{verifier} is not on this machine"))
-        return Stage("scoring", scoring_memory(Base(shape, "none", "bfloat16"), None, batch_tokens))
-    described = read_json(folder / "verifier.json")
-    lora = read_json(folder / "adapter" / "adapter_config.json")
-    shape = find_shape(described["base"], given, key)
+            return Stage("scoring", no_shape(described.base, key))
+        adapter = Adapter(lora["r"], adapted_linears(shape, lora["target_modules"]))
+        base = Base(shape, described.quantization, described.dtype)
+        return Stage("scoring", scoring_memory(base, adapter, batch_tokens))
+    shape = find_shape(verifier if place.folder is None else str(place.folder), given, key)
     if shape is None:
-        return Stage("scoring", no_shape(described["base"], key))
-    base = Base(shape, described["quantization"], described["dtype"])
-    adapter = Adapter(lora["r"], adapted_linears(shape, lora["target_modules"]))
-    return Stage("scoring", scoring_memory(base, adapter, batch_tokens))
+        return Stage("scoring", no_shape(verifier, key))
+    if place.kind == "exported" and place.folder is not None:
+        without_head = shape.model_copy(update={"tied": True})  # its output head is two rows
+        base = Base(without_head, "none", read_exported(place.folder).dtype)
+    else:
+        base = Base(shape, published.quantization, _published_dtype(verifier, published, device))
+    return Stage("scoring", scoring_memory(base, None, batch_tokens))
+
+
+def _published_dtype(verifier: str, published: PublishedConfig, device: str) -> str:
+    """As it will be loaded; bfloat16 where its config.json is not on this machine, as most are."""
+    folder = local_folder(verifier)
+    path = None if folder is None else folder / "config.json"
+    config = read_json(path) if path is not None and path.is_file() else {"dtype": "bfloat16"}
+    machine = find_machine(device)
+    return own_dtype(published.dtype, config, "cuda" if machine is None else machine.device)
 
 
 def _missing(config: TrainPrmConfig) -> Unknown | None:
     """What must be on this machine before rows can be counted as tokens; None if all is."""
     for source in filter(None, (config.data, config.heldout)):
-        if source != "embedded" and not source.startswith(PREFIX) and not Path(source).is_file():
+        try:
+            locate(source)
+        except ShepherdError:
             return Unknown("the data is", f"{source} is not on this machine")
     if local_folder(config.base) is None:
         return Unknown("the model is", f"the tokenizer of {config.base} is not on this machine")

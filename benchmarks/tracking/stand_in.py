@@ -50,18 +50,17 @@ def build(shape: Shape, *, quantization: str, dtype: str, device: torch.device, 
         num_key_value_heads=shape.kv_heads,
         max_position_embeddings=shape.context,
         tie_word_embeddings=shape.tied,
-        attn_implementation="sdpa",
         dtype=DTYPES[dtype],
     )
     with _skeleton():
-        model = LlamaForCausalLM._from_config(config, dtype=DTYPES[dtype])
+        model: Any = LlamaForCausalLM._from_config(config, dtype=DTYPES[dtype], attn_implementation="sdpa")
         if quantization != "none":
-            from transformers.integrations import replace_with_bnb_linear
+            from transformers.integrations.bitsandbytes import replace_with_bnb_linear
 
             model = replace_with_bnb_linear(
                 model,
                 modules_to_not_convert=["lm_head"],
-                quantization_config=models._nf4(DTYPES[dtype], double=quantization == "nf4"),
+                quantization_config=models.nf4(DTYPES[dtype], double=quantization == "nf4"),
             )
     for parameter in model.parameters():
         parameter.requires_grad = False
@@ -110,9 +109,10 @@ def _quantize(module: Any, weight: torch.Tensor, fake: bool) -> None:
 
     double = module.weight.compress_statistics
     if not fake:
-        new: Any = Params4bit(
+        made: Any = Params4bit(
             weight, requires_grad=False, compress_statistics=double, quant_type="nf4", module=module
-        ).to(weight.device)
+        )
+        new = made.to(weight.device)
     else:
         packed, state = functional.quantize_4bit(weight, compress_statistics=double, quant_type="nf4")
         new = nn.Parameter(packed, requires_grad=False)
@@ -147,7 +147,7 @@ def bases_from(shape: Shape, fake: bool) -> Iterator[None]:
     """Let `load_base` build a stand-in of this shape, whatever name it is asked for."""
     add_lora = models.add_lora
 
-    def load_base(_name: str, *, quantization: str, dtype: str, device: torch.device) -> Any:
+    def load_base(_name: str, *, quantization: str, dtype: str, device: torch.device, **_code: bool) -> Any:
         return build(shape, quantization=quantization, dtype=dtype, device=device, fake=fake)
 
     def add_fake_lora(model: Any, lora: Any, seed: int, *rest: Any, **named: Any) -> Any:

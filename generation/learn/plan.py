@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from generation.learn.config import SftConfig
+from shepherd.hub import NotAtHandError, cache_alone
+from shepherd.problems import EMBEDDED, GSM8K
 from verifier.dry_run import Fact, Plan, Stage, Unknown
 from verifier.estimate import Base, Step, training_memory
 from verifier.plan import adapter_of, no_shape
@@ -15,8 +17,8 @@ _WORK = ("rows_to_train_on", "rows_held_out", "solution_tokens", "tokens", "step
 
 def plan_sft(config: SftConfig) -> Plan:
     """What `shepherd sft` would do; tokens and steps where data and tokenizer are on this machine."""
-    missing = _missing(config)
-    facts: dict[str, Fact] = dict.fromkeys(_WORK, missing) if missing else _work(config)
+    with cache_alone():
+        facts = _work(config)
     shape = find_shape(config.base, config.shape)
     if shape is None:
         return Plan(facts, (Stage("training", no_shape(config.base)),), config.device)
@@ -32,19 +34,21 @@ def plan_sft(config: SftConfig) -> Plan:
     return Plan({**counted, **facts}, (Stage("training", memory),), config.device)
 
 
-def _missing(config: SftConfig) -> Unknown | None:
-    """What must be on this machine before solutions can be counted as tokens; None if all is."""
-    if config.data != "embedded" and not Path(config.data).is_file():
-        return Unknown("the data is", f"{config.data} is not on this machine")
-    if local_folder(config.base) is None:
-        return Unknown("the model is", f"the tokenizer of {config.base} is not on this machine")
-    return None
-
-
 def _work(config: SftConfig) -> dict[str, Fact]:
+    """Rows, tokens and steps; all unknown where data or tokenizer are not on this machine."""
+    folder = local_folder(config.base)
+    no_data = Unknown("the data is", f"{config.data} is not on this machine")
+    if config.data not in (EMBEDDED, GSM8K) and not Path(config.data).exists():
+        return dict.fromkeys(_WORK, no_data)
+    if folder is None:
+        unknown = Unknown("the model is", f"the tokenizer of {config.base} is not on this machine")
+        return dict.fromkeys(_WORK, unknown)
     from generation.learn.prepare import prepare  # torch takes seconds to import
 
-    counts = prepare(config.model_copy(update={"base": str(local_folder(config.base))})).counts()
+    try:
+        counts = prepare(config.model_copy(update={"base": str(folder)})).counts()
+    except NotAtHandError:
+        return dict.fromkeys(_WORK, no_data)
     train, held = counts["train"], counts["heldout"]
     values = (train["rows"], held["rows"], train["solution_tokens"], counts["tokens"], counts["steps"])
     return dict(zip(_WORK, values, strict=True))

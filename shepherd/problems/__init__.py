@@ -21,6 +21,7 @@ from shepherd.records import Problem
 Split = Literal["train", "validation", "test"]
 
 GSM8K = "gsm8k"
+"""The name that stands for the set on the hub."""
 EMBEDDED = "embedded"
 _GSM8K_HUB = ("openai/gsm8k", "main")
 _GSM8K_REMEDY = (
@@ -73,13 +74,13 @@ def no_lines(where: str) -> ShepherdError:
     )
 
 
-def read_questions(source: str, split: Split = "test", *, cached: bool = False) -> dict[str, int]:
+def read_questions(source: str, split: Split = "test") -> dict[str, int]:
     """The questions of a source with the line each first stands on; any row with a question will do.
 
-    ``"embedded"`` is the packaged pool. ``cached`` asks no hub: GSM8K counts where it was loaded before.
+    ``"embedded"`` is the packaged pool.
     """
     found: dict[str, int] = {}
-    where, rows = _rows(str(asset("pool")) if source == EMBEDDED else source, split, cached)
+    where, rows = _rows(str(asset("pool")) if source == EMBEDDED else source, split)
     for line, row in rows:
         found.setdefault(question_of(row, where, line), line)
     return found
@@ -90,10 +91,10 @@ def files_of(source: str, split: Split = "test") -> list[Path]:
     return [] if source in (GSM8K, EMBEDDED, STDIN) else [find_file(source, split)]
 
 
-def _rows(source: str, split: Split, cached: bool = False) -> tuple[str, Iterator[tuple[int, Row]]]:
+def _rows(source: str, split: Split) -> tuple[str, Iterator[tuple[int, Row]]]:
     """What a source is called in an error, and its rows with their lines."""
     if source == GSM8K:
-        rows = load_rows(*_GSM8K_HUB, split, remedy=_GSM8K_REMEDY.format(split=split), cached=cached)
+        rows = load_rows(*_GSM8K_HUB, split, remedy=_GSM8K_REMEDY.format(split=split))
         return f"{_GSM8K_HUB[0]} ({split})", enumerate(rows, start=1)
     path = find_file(source, split)
     return "standard input" if source == STDIN else str(path), read_objects(path)

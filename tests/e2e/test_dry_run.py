@@ -125,4 +125,68 @@ def test_reranking_plans_what_it_will_do() -> None:
     neither = ["rerank", "--pool", "embedded", "--no-verifier", "--dry-run", "--json"]
     assert json.loads(CliRunner().invoke(cli, neither).stdout)["memory"] == {}
     absent = CliRunner().invoke(cli, ["rerank", "--verifier", "not/there", "--dry-run", "--json"])
-    assert json.loads(absent.stdout)["unknown"] == {"memory.scoring": "not/there is not on this machine"}
+    assert json.loads(absent.stdout)["unknown"] == {
+        "memory.scoring": "not/there is not on this machine, or is no Llama, and verifier_shape does not "
+        "give its sizes"
+    }
+
+
+def test_what_the_cache_holds_is_counted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import datasets
+    from huggingface_hub import constants
+
+    hub = tmp_path / "hub" / "datasets--peiyi9979--Math-Shepherd"
+    (hub / "refs").mkdir(parents=True)
+    (hub / "refs" / "main").write_text("c" * 40)
+    kept = hub / "snapshots" / ("c" * 40)
+    kept.mkdir(parents=True)
+    rows = [
+        {"question": f"Tom has {number} apples. How many?", "steps": [f"Step 1: {number}."], "labels": [1.0]}
+        for number in range(40)
+    ]
+    (kept / "math-shepherd.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    found = _planned("train-prm", "data=math-shepherd", "eval_fraction=0.25")
+    assert found["rows_to_train_on"] + found["rows_held_out"] == 40
+
+    (tmp_path / "kept" / "openai___gsm8k").mkdir(parents=True)
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "kept"))
+
+    def load_dataset(*_: Any, split: str) -> Any:
+        who = {"train": "Ann", "test": "Eve"}[split]
+        solved = [{"question": f"{who} has {n} of {7 * n}.", "answer": f"#### {n}"} for n in range(40)]
+        return datasets.Dataset.from_list(solved)
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    assert _planned("sft", "data=gsm8k", "eval_fraction=0")["rows_to_train_on"] == 40
+    assert _planned("generate", "problems.source=gsm8k")["problems"] == 40
+
+
+def _planned(command: str, *overrides: str) -> Any:
+    keys = [part for each in overrides for part in ("--set", each)]
+    done = CliRunner().invoke(cli, [command, *keys, "--dry-run", "--json"])
+    assert done.exit_code == 0, done.output
+    return json.loads(done.stdout)
+
+
+def test_a_published_verifier_is_counted_as_it_would_be_loaded(tmp_path: Path) -> None:
+    (tmp_path / "prm").mkdir()
+    mistral = {
+        "model_type": "mistral",
+        "num_hidden_layers": 32,
+        "hidden_size": 4096,
+        "intermediate_size": 14336,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 8,
+        "vocab_size": 32000,
+        "max_position_embeddings": 32768,
+    }
+    (tmp_path / "prm" / "config.json").write_text(json.dumps(mistral))
+    where = f"verifier={tmp_path / 'prm'}"
+    totals = {
+        how: _planned("score", where, f"published.quantization={how}", "published.dtype=bfloat16")["memory"]
+        for how in ("none", "nf4", "nf4-single")
+    }
+    sizes = {how: memory["scoring"]["total_bytes"] / GIB for how, memory in totals.items()}
+    assert 13 < sizes["none"] < 16
+    assert 4 < sizes["nf4"] < sizes["nf4-single"] < 7

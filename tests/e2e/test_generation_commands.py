@@ -223,6 +223,21 @@ def test_candidates_can_be_sampled_first(tiny: Path, tmp_path: Path) -> None:
     assert len(read_lines(out / "pool.jsonl")) == 3
 
 
+@pytest.mark.parametrize("scorer", ["vllm", "server"])
+def test_an_engine_that_cannot_score_is_refused_before_anything_is_sampled(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scorer: str
+) -> None:
+    monkeypatch.setattr("shepherd.extras.importlib.util.find_spec", lambda _: object())  # all is installed
+    out = tmp_path / "run"
+    refused = shepherd("rerank", "--model", tiny, "--set", f"scorer={scorer}", "--out", out, *QUICK)
+    assert refused.exit_code == 1
+    assert "run shepherd export embedded --out DIR" in refused.output
+    assert not out.exists()
+    refused = shepherd("score", "--set", f"scorer={scorer}", "--out", out)
+    assert "run shepherd export embedded --out DIR" in refused.output
+    assert not out.exists()
+
+
 def broken(path: Path, line: int, text: str) -> Path:
     """The file with another line in one place."""
     lines = path.read_text(encoding="utf-8").splitlines()

@@ -247,8 +247,11 @@ def test_what_only_looks_into_the_cache_imports_nothing(
 ) -> None:
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path))
     monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(ShepherdError, match=r"openai/gsm8k \(test\): not in the Hugging Face cache"):
-        problems.read_questions("gsm8k", cached=True)
+    with (
+        hub.cache_alone(),
+        pytest.raises(ShepherdError, match=r"openai/gsm8k \(test\): not in the Hugging Face cache"),
+    ):
+        problems.read_questions("gsm8k")
 
 
 def test_a_hub_that_does_not_answer_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -261,11 +264,11 @@ def test_a_hub_that_does_not_answer_is_asked_once(monkeypatch: pytest.MonkeyPatc
             calls.append((url, timeout))
             raise TimeoutError
 
-    hub.unreachable.cache_clear()
+    hub._silence.cache_clear()
     monkeypatch.setattr(huggingface_hub, "get_session", Session)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
     try:
         assert str(hub.unreachable()).startswith("no answer from https://") and hub.unreachable()
         assert [timeout for _, timeout in calls] == [hub.PROBE_S]
     finally:
-        hub.unreachable.cache_clear()
+        hub._silence.cache_clear()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from eval.contamination import EvaluationIndex, Match, find_matches
 from shepherd import problems
 from shepherd.errors import ShepherdError, at
+from shepherd.hub import cache_alone
 
 _SHOWN = 80
 
@@ -103,7 +105,8 @@ def compare(questions: Mapping[str, int], sources: Sequence[str], *, optional: b
     others: dict[str, list[Match]] = {}
     for source in sources:
         try:
-            index = EvaluationIndex(problems.read_questions(source, cached=optional))
+            with cache_alone() if optional else nullcontext():
+                index = EvaluationIndex(problems.read_questions(source))
         except ShepherdError as error:
             if not optional:
                 raise

@@ -34,6 +34,10 @@ def doctor(
     if verifier is None and (server is not None or served_as is not None):
         raise click.UsageError("--server and --served-as need --parity VERIFIER")
     with user_errors():
+        if verifier is not None:
+            from verifier.places import find_place
+
+            find_place(verifier)  # before the machine is examined: a wrong name costs no time
         found = list(examine())
         if verifier is not None:
             from verifier.doctor.engines import compare_engines

@@ -6,12 +6,11 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from shepherd.errors import ShepherdError
 from shepherd.files import read_json
 from shepherd.serving import ServerConfig, VllmConfig
 from verifier.config import PublishedConfig
 from verifier.description import rule_of_verifier
-from verifier.engines import Scorer
+from verifier.engines import Scorer, require_scorer
 from verifier.places import Place, find_place
 from verifier.scoring import Encode, Verifier
 
@@ -53,10 +52,8 @@ def load_with_vllm(
         format: input format of a published verifier.
         published: how a published verifier is loaded.
     """
-    from shepherd.extras import require_vllm
     from verifier.engines.vllm import VllmReader
 
-    require_vllm()
     options = published or PublishedConfig()
     described = describe(name, "vllm", format=format, published=options)
     reader = VllmReader.start(
@@ -101,17 +98,11 @@ def describe(name: str, scorer: Scorer, *, format: str, published: PublishedConf
     """Read all of a verifier but its weights.
 
     Raises:
-        ShepherdError: for an adapter on its base, which has to be merged first.
+        ShepherdError: as `require_scorer`.
     """
+    require_scorer(scorer, name, published)
     place = find_place(name)
-    if place.kind == "exported":
-        return _exported(place)
-    if place.kind == "published":
-        return _published(name, place, scorer, format, published)
-    raise ShepherdError(
-        f"{name}: an adapter and its base, and scorer={scorer} runs one merged model; run shepherd export "
-        f"{name} --out DIR, and give DIR as the verifier"
-    )
+    return _exported(place) if place.kind == "exported" else _published(name, place, format, published)
 
 
 def _exported(place: Place) -> Described:
@@ -130,25 +121,20 @@ def _exported(place: Place) -> Described:
     return Described(place.folder, found.id, encode, found.contract.tag_id, None, good)
 
 
-def _published(name: str, place: Place, scorer: Scorer, format: str, options: PublishedConfig) -> Described:
+def _published(name: str, place: Place, format: str, options: PublishedConfig) -> Described:
     from verifier.engines.vllm import label_names
     from verifier.formats import recognise
-    from verifier.formats.checkpoint import locate
-    from verifier.formats.load import identify, own_dtype
+    from verifier.formats.checkpoint import locate, own_dtype
+    from verifier.formats.load import identify
     from verifier.model import load_tokenizer, pick_device
 
-    if options.quantization != "none":
-        raise ShepherdError(
-            f"{name}: published.quantization={options.quantization}, and scorer={scorer} runs the checkpoint "
-            "as it is; set published.quantization=none"
-        )
     checkpoint = locate(name, place.folder)
     config = read_json(checkpoint.folder / "config.json")
     known = recognise(name, config, format)
     tokenizer = load_tokenizer(str(checkpoint.folder))
     written = known(tokenizer, options)
     identity = identify(
-        known, checkpoint, tokenizer, options, own_dtype(options.dtype, config, pick_device("auto"))
+        known, checkpoint, tokenizer, options, own_dtype(options.dtype, config, pick_device("auto").type)
     )
     labels = None if written.label_ids is None else label_names(tokenizer, *written.label_ids)
     good = written.good_class

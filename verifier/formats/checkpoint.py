@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from shepherd.errors import ShepherdError
 from shepherd.files import sha256_file
 
+_DTYPES = ("float32", "bfloat16", "float16")
 _WEIGHTS = ("*.safetensors", "*.bin")
 _SMALL = ("*.json", "*.model", "*.jinja", "*.txt")
 NEEDED = "config.json, *.safetensors, tokenizer.json (or tokenizer.model), tokenizer_config.json"
@@ -36,6 +38,25 @@ def locate(name: str, folder: Path | None, *, with_code: bool = False) -> Checkp
     if not _weights(folder) or not (folder / "config.json").is_file():
         raise ShepherdError(f"{name}: {folder} is not a whole checkpoint; put there {NEEDED}")
     return Checkpoint(folder, _identity(folder))
+
+
+def own_dtype(asked: str, config: Mapping[str, Any], device: str) -> str:
+    """The dtype a checkpoint is loaded in.
+
+    Args:
+        asked: ``auto`` is the checkpoint's own on a GPU, and float32 on the CPU, where 16 bits save nothing
+            but memory.
+        config: its ``config.json``.
+        device: ``cpu`` or ``cuda``.
+
+    Example:
+        >>> own_dtype("auto", {"torch_dtype": "bfloat16"}, "cuda"), own_dtype("auto", {}, "cuda")
+        ('bfloat16', 'float32')
+    """
+    if asked != "auto":
+        return asked
+    stated = str(config.get("dtype") or config.get("torch_dtype") or "float32")
+    return stated if device != "cpu" and stated in _DTYPES else "float32"
 
 
 def _from_hub(name: str, small: list[str]) -> Path:

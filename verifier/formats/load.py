@@ -16,7 +16,7 @@ from shepherd.files import read_json
 from verifier import model as models
 from verifier.config import PublishedConfig
 from verifier.formats import recognise
-from verifier.formats.checkpoint import NEEDED, Checkpoint, locate
+from verifier.formats.checkpoint import NEEDED, Checkpoint, locate, own_dtype
 from verifier.formats.format import Format
 from verifier.scoring import Verifier
 from verifier.tags import fingerprint
@@ -50,7 +50,7 @@ def load_published(
     tokenizer = models.load_tokenizer(str(checkpoint.folder), trust_remote_code=trust_remote_code)
     written = known(tokenizer, options)
     where = models.pick_device(device)
-    dtype = own_dtype(options.dtype, config, where)
+    dtype = own_dtype(options.dtype, config, where.type)
     model = load_model(
         checkpoint.folder,
         known.auto_class,
@@ -95,7 +95,7 @@ def load_model(
     Args:
         folder: config, weights.
         auto_class: name of a transformers class, as ``AutoModel``.
-        quantization: ``nf4`` or ``none``; heads stay unquantized.
+        quantization: as in the config; heads stay unquantized.
         dtype: a key of `verifier.model.DTYPES`.
         device: where it goes.
         trust_remote_code: passed on.
@@ -103,8 +103,10 @@ def load_model(
     import transformers
 
     arguments: dict[str, Any] = {"dtype": models.DTYPES[dtype], "device_map": {"": str(device)}}
-    if quantization == "nf4":
-        arguments["quantization_config"] = models.nf4(models.DTYPES[dtype], skip=["lm_head", "score"])
+    if quantization != "none":
+        arguments["quantization_config"] = models.nf4(
+            models.DTYPES[dtype], skip=["lm_head", "score"], double=quantization == "nf4"
+        )
     models.quiet_bitsandbytes()
     with quiet_transformers():
         try:
@@ -121,7 +123,7 @@ def load_model(
             f"{folder}: {len(missing)} weights of {type(model).__name__} are not in its files "
             f"({missing[0]} …); they would be random; copy every file of the checkpoint, or name its format"
         )
-    if quantization == "nf4":
+    if quantization != "none":
         models.keep_autograd_on_cpu(model)
     model.config.use_cache = False
     return model.eval().requires_grad_(False)
@@ -142,11 +144,3 @@ def quiet_transformers() -> Iterator[None]:
         logging.set_verbosity(before)
         if bars:
             logging.enable_progress_bar()
-
-
-def own_dtype(asked: str, config: dict[str, Any], device: torch.device) -> str:
-    """``auto``: the checkpoint's own on a GPU; float32 on the CPU, where 16 bits save nothing but memory."""
-    if asked != "auto":
-        return asked
-    stated = str(config.get("dtype") or config.get("torch_dtype") or "float32")
-    return stated if device.type != "cpu" and stated in models.DTYPES else "float32"

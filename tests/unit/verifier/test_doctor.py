@@ -165,3 +165,12 @@ def test_a_token_is_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     found = list(hub.check_hub())
     assert found[-1].state == "ok"
     assert not any("hf_secret" in part for each in found for part in each)
+
+
+def test_an_unknown_verifier_is_refused_before_the_machine_is_examined(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(command, "examine", lambda: pytest.fail("the machine was examined"))
+    done = CliRunner().invoke(cli, ["doctor", "--parity", str(tmp_path)])
+    assert done.exit_code == 1
+    assert "no verifier.json and no config.json" in done.output

@@ -154,7 +154,9 @@ def test_what_the_cache_holds_is_counted(monkeypatch: pytest.MonkeyPatch, tmp_pa
 
     def load_dataset(*_: Any, split: str) -> Any:
         who = {"train": "Ann", "test": "Eve"}[split]
-        solved = [{"question": f"{who} has {n} of {7 * n}.", "answer": f"#### {n}"} for n in range(40)]
+        solved = [
+            {"question": f"{who} has {n} of {7 * n}.", "answer": f"It is {n}.\n#### {n}"} for n in range(40)
+        ]
         return datasets.Dataset.from_list(solved)
 
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)

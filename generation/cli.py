@@ -10,16 +10,13 @@ from typing import Generic, TypeVar
 
 import click
 
-from generation.config import POOL_FORMATS, DemoConfig, GenerateConfig, RerankConfig, SamplerConfig
+from generation.config import POOL_FORMATS, DemoConfig, GenerateConfig, RerankConfig
+from generation.inputs import demo_files, rerank_files, sampling_files
 from shepherd import console
-from shepherd.assets import asset, resolve_model
 from shepherd.config import load_config
 from shepherd.console import RunOptions, run_options, store_option
 from shepherd.errors import ShepherdError
-from shepherd.problems import files_of
 from shepherd.runs import Run
-from verifier.adapter import find_adapter
-from verifier.places import input_files
 
 C = TypeVar("C", GenerateConfig, RerankConfig, DemoConfig)
 
@@ -50,7 +47,7 @@ def generate(
 
     require_engine(asked.config.engine)
     found = load_problems(asked.config.problems)
-    run = asked.run or _create("generate", asked.config, options.out, _sampling_files(asked.config))
+    run = asked.run or _create("generate", asked.config, options.out, sampling_files(asked.config))
     path = run.path / POOL
     pools = sample_pool(asked.config, asked.config.n, found, path)
     if not run.is_done:
@@ -117,7 +114,7 @@ def rerank(
             require_engine(config.engine)
         require_verifiers(config)
         given = read_given(config)
-        run = run or _create("rerank", config, options.out, _rerank_files(config))
+        run = run or _create("rerank", config, options.out, rerank_files(config))
         result = measure(config, run.path, run.log, given)
         run.finish()
     if options.as_json:
@@ -136,7 +133,7 @@ def demo(options: RunOptions) -> None:
         return
     from generation.demo import demo as show
 
-    run = asked.run or _create("demo", asked.config, options.out, _demo_files(asked.config))
+    run = asked.run or _create("demo", asked.config, options.out, demo_files(asked.config))
     result = show(asked.config, run, quiet=options.as_json)
     if not run.is_done:
         run.finish()
@@ -201,31 +198,3 @@ def _create(
     run = Run.create(command, config, out, seeds, files, list(parents))
     click.echo(f"run: {run.path}", err=True)
     return run
-
-
-def _sampling_files(config: SamplerConfig) -> list[Path]:
-    adapter = [] if config.adapter is None else _model_files(str(find_adapter(config.adapter)))
-    problems = files_of(config.problems.source, config.problems.split)
-    return [*_model_files(config.model), *adapter, *problems]
-
-
-def _rerank_files(config: RerankConfig) -> list[Path]:
-    """The model's files where it samples, the verifier's where it scores."""
-    pool = str(asset("pool")) if config.pool.file == "embedded" else config.pool.file
-    files = _sampling_files(config) if pool is None else [Path(pool)]
-    if config.scores is not None:
-        files.append(Path(config.scores))
-    elif config.verifier is not None:
-        files += input_files(config.verifier)
-    return [*files, *(file for each in config.controls.values() for file in input_files(each))]
-
-
-def _demo_files(config: DemoConfig) -> list[Path]:
-    models = [file for each in (config.weak, config.strong) for file in _model_files(each.model)]
-    return [*models, *input_files(config.verifier)]
-
-
-def _model_files(name: str) -> list[Path]:
-    """Weights, tokenizer and settings of a model folder; nothing for a hub name."""
-    folder = Path(resolve_model(name))
-    return [each for pattern in ("*.safetensors", "*.json") for each in sorted(folder.glob(pattern))]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from generation.compare.config import CompareConfig
 from generation.config import (
     EMBEDDED_PROBLEMS,
     DemoConfig,
@@ -78,6 +79,27 @@ def plan_demo(config: DemoConfig) -> Plan:
         f"training_{name}": value for name, value in planned.facts.items() if name in ("steps", "tokens")
     }
     return Plan({**steps, **_problems(config.problems)}, stages)
+
+
+def plan_compare(config: CompareConfig) -> Plan:
+    """What `shepherd compare` would do: each generator samples, then each verifier scores."""
+    facts: dict[str, Fact] = {}
+    stages: tuple[Stage, ...] = ()
+    for generator in config.generators:
+        cells = [config.cell(generator, verifier) for verifier in config.verifiers] or [
+            config.cell(generator)
+        ]
+        plans = [plan_rerank(cell) for cell in cells]
+        facts |= {f"{generator}_{name}": value for name, value in plans[0].facts.items()}
+        for verifier, plan in zip(config.verifiers or ("",), plans, strict=True):
+            for stage in plan.stages:
+                scoring = stage.name == "scoring"
+                if scoring or plan is plans[0]:  # candidates are sampled once
+                    name = (
+                        f"{stage.name}, {generator}, {verifier}" if scoring else f"{stage.name}, {generator}"
+                    )
+                    stages += (stage._replace(name=name),)
+    return Plan(facts, stages)
 
 
 def sampling_stages(config: SamplerConfig, n: int) -> tuple[Stage, ...]:

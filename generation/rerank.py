@@ -5,7 +5,7 @@ pool.jsonl -> scores.jsonl -> results.json, curves.png
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -90,33 +90,43 @@ def rerank(config: RerankConfig, folder: Path, log: Log, given: Given | None = N
     """
     given = given or read_given(config)
     flags = None if given.pool is None else given.pool.flags
-    pools = _candidates(config, given, folder, log)
+    pools = candidates(config, given, folder, log)
     scores = _scores(config, given, pools, folder, log)
     controls = {
         name: score_pool(pools, verifier, folder / f"scores.{name}.jsonl", config, log)
         for name, verifier in config.controls.items()
     }
-    report = evaluate(
-        pools,
-        scores,
-        answer_style=config.answer_style,
-        grader=config.answers.grader,
-        grader_timeout_s=config.answers.timeout_s,
-        n=_n(config),
-        extra=controls,
-        extra_rules={name: rule_of_verifier(verifier) for name, verifier in config.controls.items()},
-        headline="min"
-        if config.scores is not None or config.verifier is None
-        else rule_of_verifier(config.verifier),
-        seed=config.seed,
-        bootstrap=config.evaluation.bootstrap,
-        subsets=config.evaluation.subsets,
-    )
+    report = measure(config, pools, scores, controls, n=_n(config))
     result = _with_flags(report, pools, flags, config)
     plot_curves(result, folder / CURVES, title_of(config))
     write_json(folder / RESULTS, result)
     log(f"{report.problems} problems, n = {report.n}: results in {folder / RESULTS}")
     return result
+
+
+def measure(
+    config: RerankConfig,
+    pools: Sequence[ProblemPool],
+    scores: StepScores | None,
+    controls: Mapping[str, StepScores],
+    n: int | None,
+) -> RerankReport:
+    """Measure every rule on pools and scores that are at hand, as a config says."""
+    own = config.verifier is not None and config.scores is None
+    return evaluate(
+        pools,
+        scores,
+        answer_style=config.answer_style,
+        grader=config.answers.grader,
+        grader_timeout_s=config.answers.timeout_s,
+        n=n,
+        extra=controls,
+        extra_rules={name: rule_of_verifier(verifier) for name, verifier in config.controls.items()},
+        headline=rule_of_verifier(str(config.verifier)) if own else "min",
+        seed=config.seed,
+        bootstrap=config.evaluation.bootstrap,
+        subsets=config.evaluation.subsets,
+    )
 
 
 def read_results(folder: Path) -> dict[str, Any]:
@@ -139,7 +149,7 @@ def _n(config: RerankConfig) -> int | None:
     return SAMPLED_N if config.n is None and config.pool.file is None else config.n
 
 
-def _candidates(config: RerankConfig, given: Given, folder: Path, log: Log) -> list[ProblemPool]:
+def candidates(config: RerankConfig, given: Given, folder: Path, log: Log) -> list[ProblemPool]:
     """The pool that is given, or a sampled one; either way it is in the folder afterwards."""
     path = folder / POOL
     if given.pool is None:

@@ -1,0 +1,1 @@
+"""Generators side by side, each with the same verifiers on the same problems."""

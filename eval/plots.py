@@ -19,7 +19,7 @@ from shepherd.files import atomic_write
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_HUES = {"min": "#0072B2", "prod": "#D55E00", "last": "#009E73", "mean": "#B85C92"}
+_HUES = {"min": "#0072B2", "softmin": "#3A9BD1", "prod": "#D55E00", "last": "#009E73", "mean": "#B85C92"}
 _BASELINES = {"loglik": "--", "shortest": ":", "random": "-."}
 _BLACK, _GREY, _CONTROL = "#000000", "#767676", "#B07D00"
 _LABEL_GAP = 0.043  # least distance of two labels, in heights of the axes

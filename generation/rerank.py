@@ -108,6 +108,7 @@ def rerank(config: RerankConfig, folder: Path, log: Log, given: Given | None = N
         headline="min"
         if config.scores is not None or config.verifier is None
         else rule_of_verifier(config.verifier),
+        softmin_temperature=config.evaluation.softmin_temperature,
         seed=config.seed,
         bootstrap=config.evaluation.bootstrap,
         subsets=config.evaluation.subsets,

@@ -29,8 +29,8 @@ def measure(pools: Sequence[ProblemPool], scores: object = None, **options: obje
 
 
 BASELINES = ["majority", "shortest", "random"]
-SCORES = ["min", "prod", "last", "mean"]
-WEIGHTED = ["weighted_min", "weighted_prod", "weighted_last", "weighted_mean"]
+SCORES = ["min", "softmin", "prod", "last", "mean"]
+WEIGHTED = [f"weighted_{how}" for how in SCORES]
 ALL_RULES = ["majority", *SCORES, *WEIGHTED, "shuffled", "loglik", "shortest", "random"]
 
 
@@ -46,25 +46,27 @@ def test_a_planted_verifier_beats_a_misled_majority() -> None:
     assert found.rules["last"].value == 0.0  # the last step of the third wrong one scores highest
     assert found.rules["weighted_min"].value == 1.0
     assert found.rules["weighted_mean"].value == 0.0
-    pairs = {"min": 1.0, "prod": 1.0, "last": pytest.approx(2 / 3), "mean": 1.0, "shortest": 1.0}
-    assert found.auc_within_question == pairs
+    pairs = {"min": 1.0, "softmin": 1.0, "prod": 1.0, "last": pytest.approx(2 / 3), "mean": 1.0}
+    assert found.auc_within_question == {**pairs, "shortest": 1.0}
+    assert found.judged["min"].verdict == "better than majority"
+    assert found.judged["last"].verdict.startswith("no difference shown; the two agree on every problem")
 
 
 def test_the_keys_are_those_that_are_promised() -> None:
     pools = [pool(f"p{index}", [1, 2, 1, None, 3, 1], logprob=-0.5) for index in range(3)]
     scores = [[[0.5, 0.6]] * 6] * 3
     report = measure(pools, scores, extra={"shuffled": scores}).to_json()
-    assert list(report)[:-1] == [
+    assert list(report) == [
         *("n", "headline", "problems", "pass_at_1", "pass_at_n", "rules", "paired", "curves", "policies"),
+        *("auc_within_question", "settings"),
     ]
-    assert list(report)[-1] == "auc_within_question"
     assert list(report["rules"]) == ALL_RULES
     assert list(report["paired"]) == [f"{rule}_minus_majority" for rule in ALL_RULES if rule != "majority"]
     assert list(report["curves"]) == ["pass_at_n", *ALL_RULES]
     for points in report["curves"].values():
         assert [point["n"] for point in points] == [1, 2, 4, 6]
         assert all(point["ci95"][0] <= point["accuracy"] <= point["ci95"][1] for point in points)
-    assert set(report["rules"]["min"]) == {"accuracy", "ci95"}
+    assert set(report["rules"]["min"]) == {"accuracy", "ci95", "minus_majority"}
     assert set(report["paired"]["min_minus_majority"]) == {"difference", "ci95"}
     # Only what was drawn has a standard error: weighted votes between one and all candidates.
     with_error = {(rule, p["n"]) for rule, points in report["curves"].items() for p in points if "se" in p}

@@ -33,5 +33,5 @@ def test_an_empty_solution_is_an_error_alone_and_zero_in_a_pool() -> None:
 def test_an_unknown_aggregation_is_named() -> None:
     with pytest.raises(ValueError, match="'max'"):
         aggregate([0.5], "max")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="min, prod, last, mean"):
+    with pytest.raises(ValueError, match="min, softmin, prod, last, mean"):
         solution_scores([[0.5]], "max")  # type: ignore[arg-type]

@@ -88,8 +88,8 @@ def _draw_flips(values: FloatArray, flips: int, seed: int) -> FloatArray:
     at_once = max(1, _CELLS // problems)
     for start in range(0, flips, at_once):
         rows = min(at_once, flips - start)
-        bits = rng.integers(256, size=(rows, -(-problems // 8)), dtype=np.uint8)
-        kept = np.unpackbits(bits, axis=1, count=problems).astype(np.float64)
+        bits = rng.integers(1 << 64, size=(rows, -(-problems // 64)), dtype=np.uint64).astype("<u8")
+        kept = np.unpackbits(bits.view(np.uint8), axis=1, count=problems).astype(np.float64)
         far += (np.abs(2 * (kept @ values) - total) >= bound).sum(axis=0)
     return far / (flips + 1)
 

@@ -14,11 +14,12 @@ from typing import Any
 
 import numpy as np
 
+from eval.blocks import SolutionScores, StepScores, blocks_of, check_lengths, check_sizes, joined
 from eval.curves import IntArray
 from eval.estimates import Estimate, estimate_curves
-from eval.grading import GradedProblem, ballots_of, grade_pools
+from eval.grading import grade_pools
 from eval.policies import count_policies
-from eval.rules import RULES, Ballots, Curve, curves_of
+from eval.rules import RULES, Ballots, curves_of
 from eval.scores import (
     AGGREGATIONS,
     SOFTMIN_TEMPERATURE,
@@ -27,17 +28,13 @@ from eval.scores import (
     FloatArray,
     solution_scores,
 )
-from eval.significance import Difference, Judged, PerProblem, judge
+from eval.significance import Difference, Judged, PerProblem, judge, paired_difference
 from eval.within_question import mean_auc, within_question_auc
 from shepherd.answers import GRADER_TIMEOUT_S, AnswerStyle, Grader
 from shepherd.errors import ShepherdError
 from shepherd.records import ProblemPool
 
-StepScores = Sequence[Sequence[Sequence[float]]]
-"""Problems, candidates, steps: P(step is correct)."""
-
-SolutionScores = dict[str, list[FloatArray]]
-"""By name of a score: for each problem, one number a candidate."""
+__all__ = ["Estimate", "ReportRow", "RerankReport", "StepScores", "evaluate"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +61,8 @@ class RerankReport:
         judged: the same, tested: by rule, with Holm's correction over all of them, and a verdict.
         curves: by rule, and ``pass_at_n``: the n and the accuracy there.
         added: the same minus majority, by rule but majority, in the order of the curve's points.
+        minus_headline: each control verifier minus the headline rule at n, on the same candidates; empty
+            without step scores or without controls.
         policies: what had to be decided, as counts.
         auc_within_question: by ranking score, the fraction of (right, wrong) pairs of candidates of one
             problem, both with an answer, in the right order; averaged over the problems that have both.
@@ -84,6 +83,7 @@ class RerankReport:
     judged: Mapping[str, Judged]
     curves: Mapping[str, Sequence[tuple[int, Estimate]]]
     added: Mapping[str, Sequence[Difference]]
+    minus_headline: Mapping[str, Judged]
     policies: Mapping[str, Any]
     auc_within_question: Mapping[str, float | None]
     settings: Mapping[str, Any]
@@ -107,6 +107,7 @@ class RerankReport:
                 f"{rule}_minus_majority": each.to_json("difference") for rule, each in self.paired.items()
             },
             "curves": {rule: self._points(rule) for rule in self.curves},
+            "minus_headline": {name: each.to_json() for name, each in self.minus_headline.items()},
             "policies": dict(self.policies),
             "auc_within_question": dict(self.auc_within_question),
             "settings": dict(self.settings),
@@ -181,7 +182,7 @@ def evaluate(
     extra = extra or {}
     for name, given in {"scores": scores, **extra}.items():
         if given is not None:
-            _check_lengths(name, pools, given)
+            check_lengths(name, pools, given)
     for name in extra:
         if name in RULES or name == "pass_at_n":
             raise ShepherdError(
@@ -197,24 +198,21 @@ def evaluate(
     smallest = min(len(pools[index].candidates) for index in kept)
     n = smallest if n is None else n
     points = sorted({*(ns if ns is not None else _doublings(smallest)), n, smallest})
-    _check_sizes([pools[index] for index in kept], points)
+    check_sizes([pools[index] for index in kept], points)
 
     how = {name: (extra_rules or {}).get(name, "min") for name in extra}
     controls = {
         name: [solution_scores(each, how[name], softmin_temperature) for each in given]
         for name, given in extra.items()
     }
-    plain, calibrated = {}, {}
-    if scores is not None:
-        plain = _solution_scores(scores, softmin_temperature, None)
-        if calibration is not None:
-            calibrated = _solution_scores(scores, softmin_temperature, calibration)
-    blocks = _blocks(pools, graded, kept, plain, controls, calibrated)
+    plain = _by_each(scores, softmin_temperature, None)
+    calibrated = {} if calibration is None else _by_each(scores, softmin_temperature, calibration)
+    blocks = blocks_of(pools, graded, kept, plain, controls, calibrated)
     order = np.argsort(np.concatenate([rows for rows, _ in blocks]))
     parts = [curves_of(ballots, points, subsets=subsets, seed=seed) for _, ballots in blocks]
     # A rule is reported where every problem has it: log-likelihoods may be known for some pools only.
     curves = {
-        name: _joined([part[name] for part in parts], order)
+        name: joined([part[name] for part in parts], order)
         for name in parts[0]
         if all(name in part for part in parts)
     }
@@ -222,6 +220,11 @@ def evaluate(
     at_n = points.index(n)
     rules = {rule: found[at_n] for rule, found in measured.items() if rule != "pass_at_n"}
     drawn = {rule: curve.subsets for rule, curve in curves.items()}
+    per_problem = {rule: curves[rule].accuracy[:, at_n] for rule in rules}
+    against = {
+        name: paired_difference(per_problem[name], per_problem[headline], resamples=bootstrap, seed=seed)
+        for name in (extra if scores is not None else ())
+    }
     return RerankReport(
         n=n,
         headline=headline,
@@ -237,6 +240,7 @@ def evaluate(
             for rule, found in measured.items()
             if rule != "majority"
         },
+        minus_headline=judge(against, headline),
         policies=count_policies(pools, graded, scores, [ballots for _, ballots in blocks], list(curves)),
         auc_within_question=_within_question([ballots for _, ballots in blocks], list(curves)),
         settings={
@@ -247,38 +251,20 @@ def evaluate(
             "calibrated": calibration is not None,
         },
         ids=[graded[index].id for index in kept],
-        per_problem={rule: curves[rule].accuracy[:, at_n] for rule in rules},
+        per_problem=per_problem,
         subsets={rule: each[:, at_n] for rule, each in drawn.items() if each is not None},
     )
 
 
-def _json(found: Difference | Judged | None) -> dict[str, Any] | None:
-    return None if found is None else found.to_json()
-
-
-def _solution_scores(scores: StepScores, temperature: float, by: Calibration | None) -> SolutionScores:
+def _by_each(scores: StepScores | None, temperature: float, by: Calibration | None) -> SolutionScores:
+    """Solution scores by every reduction; none without step scores."""
+    if scores is None:
+        return {}
     return {how: [solution_scores(each, how, temperature, by) for each in scores] for how in AGGREGATIONS}
 
 
-def _blocks(
-    pools: Sequence[ProblemPool],
-    graded: Sequence[GradedProblem],
-    kept: Sequence[int],
-    plain: SolutionScores,
-    controls: SolutionScores,
-    calibrated: SolutionScores,
-) -> list[tuple[list[int], Ballots]]:
-    """The kept problems by the size of their pools: their places, and their ballots."""
-    blocks = []
-    for size in sorted({len(pools[index].candidates) for index in kept}):
-        rows = [index for index in kept if len(pools[index].candidates) == size]
-        mine = (
-            {name: [values[row] for row in rows] for name, values in given.items()}
-            for given in (plain, controls, calibrated)
-        )
-        ballots = ballots_of([pools[row] for row in rows], [graded[row] for row in rows], *mine)
-        blocks.append((rows, ballots))
-    return blocks
+def _json(found: Difference | Judged | None) -> dict[str, Any] | None:
+    return None if found is None else found.to_json()
 
 
 def _within_question(blocks: Sequence[Ballots], rules: Sequence[str]) -> dict[str, float | None]:
@@ -293,38 +279,5 @@ def _within_question(blocks: Sequence[Ballots], rules: Sequence[str]) -> dict[st
     return {rule: mean_auc(np.concatenate(found[rule])) for rule in rules if rule in found}
 
 
-def _joined(parts: Sequence[Curve], order: np.ndarray[Any, np.dtype[np.intp]]) -> Curve:
-    """The curves of pools of different sizes, put back in the problems' order."""
-    variances = [part.variance for part in parts if part.variance is not None]
-    subsets = [part.subsets for part in parts if part.subsets is not None]
-    return Curve(
-        np.concatenate([part.accuracy for part in parts])[order],
-        np.concatenate(variances)[order] if variances else None,
-        np.concatenate(subsets)[order] if subsets else None,
-    )
-
-
 def _doublings(limit: int) -> list[int]:
     return [1 << power for power in range(limit.bit_length())]
-
-
-def _check_lengths(name: str, pools: Sequence[ProblemPool], scores: StepScores) -> None:
-    if len(scores) != len(pools):
-        raise ValueError(f"{name}: expected {len(pools)} problems, received {len(scores)}")
-    for pool, mine in zip(pools, scores, strict=True):
-        if len(mine) != len(pool.candidates):
-            expected = len(pool.candidates)
-            raise ValueError(
-                f"{name}: {pool.problem.id}: expected {expected} candidates, received {len(mine)}"
-            )
-
-
-def _check_sizes(pools: Sequence[ProblemPool], points: Sequence[int]) -> None:
-    if points[0] < 1:
-        raise ShepherdError(f"n = {points[0]}: a subset has at least one candidate; give n of 1 or more")
-    for pool in pools:
-        if len(pool.candidates) < points[-1]:
-            raise ShepherdError(
-                f'problem "{pool.problem.id}" has {len(pool.candidates)} candidates, n is {points[-1]}; '
-                "give an n no larger than the pool, or more candidates"
-            )

@@ -36,7 +36,7 @@ class Calibration(Protocol):
     it makes ties); what it can change is a product, a mean, a soft-min, and the weight of a vote.
     """
 
-    def __call__(self, scores: FloatArray) -> FloatArray:
+    def __call__(self, scores: FloatArray, /) -> FloatArray:
         """Calibrated scores, of the shape of ``scores``, each in [0, 1]."""
         ...
 

@@ -40,6 +40,7 @@ __all__ = [
     "holm",
     "judge",
     "paired_bootstrap",
+    "paired_difference",
     "rounded_up",
     "sign_flip_p",
     "verdict",
@@ -141,17 +142,27 @@ def compare_paired(
         'better than theirs'
     """
     place = _matched(mine.ids, theirs.ids)
-    other = theirs.accuracy[place]
-    values = (mine.accuracy - other)[:, None]
-    subsets = None if theirs.subsets is None else theirs.subsets[place]
-    apart = differing(mine.accuracy, other, mine.subsets, subsets)
-    low, high = paired_bootstrap(mine.accuracy, other, resamples, seed)
+    subsets = mine.subsets, None if theirs.subsets is None else theirs.subsets[place]
+    return paired_difference(mine.accuracy, theirs.accuracy[place], *subsets, resamples=resamples, seed=seed)
+
+
+def paired_difference(
+    mine: FloatArray,
+    theirs: FloatArray,
+    mine_subsets: IntArray | None = None,
+    theirs_subsets: IntArray | None = None,
+    *,
+    resamples: int = 10_000,
+    seed: int = 0,
+) -> Difference:
+    """As `compare_paired`, of accuracies in the same order of problems; arguments as in `differing`."""
+    values = mine - theirs
     return Difference(
         float(values.mean()),
-        (low, high),
-        float(sign_flip_p(values, seed=seed)[0]),
-        int(apart.sum()),
-        values[:, 0],
+        paired_bootstrap(mine, theirs, resamples, seed),
+        float(sign_flip_p(values[:, None], seed=seed)[0]),
+        int(differing(mine, theirs, mine_subsets, theirs_subsets).sum()),
+        values,
     )
 
 
@@ -283,18 +294,19 @@ def rounded_up(detectable: float) -> str:
     return f"{math.ceil(1000 * detectable - ROUNDING) / 10:.1f}"
 
 
-def judge(family: Mapping[str, Difference], other: str = "majority") -> dict[str, Judged]:
+def judge(family: Mapping[str, Difference], other: str | Mapping[str, str] = "majority") -> dict[str, Judged]:
     """Judge comparisons that are looked at together: corrected p, detectable difference, verdict.
 
     Args:
         family: the differences by name; all of them count for Holm's correction.
-        other: what each is compared with, as the sentence names it.
+        other: what they are compared with, as the sentence names it, or that of each by its name.
     """
     corrected = holm([each.p for each in family.values()])
     judged = {}
     for (name, found), p_holm in zip(family.items(), corrected, strict=True):
         detectable = detectable_difference(found.of_problem, len(family))
-        judged[name] = Judged(found, p_holm, detectable, verdict(found, p_holm, detectable, other))
+        against = other if isinstance(other, str) else other[name]
+        judged[name] = Judged(found, p_holm, detectable, verdict(found, p_holm, detectable, against))
     return judged
 
 

@@ -37,7 +37,7 @@ def print_report(report: Report, title: str) -> None:
     console.stdout().print(
         f"pass@1 {percent(report['pass_at_1'])}, pass@{n} {percent(report['pass_at_n'])}; "
         "intervals: bootstrap over problems, differences paired; p: sign flips\n"
-        + "\n".join([*verdicts(report), _policies(report["policies"])])
+        + "\n".join([*verdicts(report), *_controls(report), _policies(report["policies"])])
     )
 
 
@@ -67,8 +67,7 @@ def sentence(report: Report, rule: str | None = None) -> str:
     said = f"best of {report['n']} by {rule}: {mine}% {at}, majority vote: {majority}%; {difference}"
     if "verdict" not in added:
         return said
-    p = p_value(added["p_holm"])
-    return f"{said}, p {p if p.startswith('<') else f'= {p}'}: {added['verdict']}"
+    return f"{said}, p {p_equals(added['p_holm'])}: {added['verdict']}"
 
 
 def verdicts(report: Report) -> list[str]:
@@ -105,6 +104,16 @@ def p_value(value: float) -> str:
         ('0.041', '< 0.001')
     """
     return f"{value:.3f}" if value >= 0.001 else "< 0.001"
+
+
+def p_equals(value: float) -> str:
+    """A p-value as it stands after the letter.
+
+    Example:
+        >>> p_equals(0.0412), p_equals(0.00004)
+        ('= 0.041', '< 0.001')
+    """
+    return f"= {value:.3f}" if value >= 0.001 else p_value(value)
 
 
 def percent(value: float) -> str:
@@ -149,6 +158,15 @@ def _difference(report: Report, rule: str) -> tuple[str, str, str]:
     added = _added(report, rule)
     p = p_value(added["p_holm"]) if "p_holm" in added else ""
     return points(added["difference"]), interval(added["ci95"], signed=True), p
+
+
+def _controls(report: Report) -> list[str]:
+    """What each control verifier adds to the verifier's own rule, a line each."""
+    return [
+        f"{name} minus {report['headline']}: {points(each['difference'])} points "
+        f"{interval(each['ci95'], signed=True)}, p {p_equals(each['p_holm'])}: {each['verdict']}"
+        for name, each in report.get("minus_headline", {}).items()
+    ]
 
 
 def _policies(policies: Mapping[str, Any]) -> str:

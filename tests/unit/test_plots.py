@@ -15,7 +15,7 @@ REPORT = {
     "problems": 500,
     "curves": {
         rule: [{"n": n, "accuracy": 0.04 * n, "ci95": [0.03 * n, 0.05 * n]} for n in (1, 2, 4, 13)]
-        for rule in ("pass_at_n", "majority", "min", "weighted_min", "shuffled", "random")
+        for rule in ("pass_at_n", "majority", "min", "softmin", "weighted_softmin", "shuffled", "random")
     },
 }
 

@@ -91,7 +91,7 @@ class _Plan:
         # The powers of (1 + x): as a table where it is small, as numpy's power goes through logarithms.
         tabled = np.tile(plain, (size + 1, 1)) if (size + 1) * len(plain) <= _TABLED else plain[None][:0]
         tabled[:1] = 1
-        self._plain_powers: ComplexArray = np.cumprod(tabled, axis=0)
+        self._plain_powers = np.asarray(np.cumprod(tabled, axis=0), dtype=np.complex128)
         self._votes: dict[int, _Votes] = {}
         self._factors: dict[int, tuple[ComplexArray, ComplexArray]] = {}
 

@@ -224,7 +224,7 @@ def _accuracy(right: int, sizes: Sequence[tuple[int, int]], size: int, n: int) -
     active = []
     for votes, times in reversed(sizes):
         level = rows[: max(votes + 1 - int(rows[0]), 0)]
-        part = np.flatnonzero(chance[level] * plan.votes(votes).at_least[level] > NEGLIGIBLE)
+        part = (chance[level] * plan.votes(votes).at_least[level] > NEGLIGIBLE).nonzero()[0]
         if not len(part):
             break  # the smaller ones reach j even less
         active.append(_Active(votes, times, int(part[0]), int(part[-1]) + 1))

@@ -53,11 +53,11 @@ NONE_SHOWN = "no difference shown"
 
 @dataclass(frozen=True, slots=True)
 class PerProblem:
-    """One rule's accuracy on each problem.
+    """One rule's accuracy on each problem, or what it adds to another's.
 
     Attributes:
         ids: one name a problem, each once.
-        accuracy: expected accuracy; shape ``(problems,)``, in [0, 1].
+        accuracy: expected accuracy, in [0, 1], or a difference of two; shape ``(problems,)``.
         subsets: how many drawn subsets each accuracy is the mean of, 0 where it is exact; None if all are.
     """
 

@@ -127,6 +127,8 @@ def test_two_reports_are_compared_problem_by_problem() -> None:
     found = compare_paired(one.of_problem("majority"), other.of_problem("majority"))
     assert (found.value, found.problems_differing) == (0.25, 3)
     assert found.of_problem.tolist() == [1.0] * 3 + [0.0] * 9
+    helped = compare_paired(other.gain_of_problem("shortest"), one.gain_of_problem("shortest"))
+    assert (helped.value, helped.problems_differing) == (0.25, 3)  # where majority fails, shortest does not
     pooled = measure([pool("elsewhere", [1, 2])])
     with pytest.raises(ShepherdError, match="not the same problems"):
         compare_paired(one.of_problem("majority"), pooled.of_problem("majority"))

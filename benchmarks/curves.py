@@ -1,7 +1,10 @@
-"""How long the exact curves take, beside enumeration where that can be done and sampling where it cannot.
+"""How long the exact curves, their intervals and their tests take; beside enumeration and beside sampling.
 
-Run it with ``python benchmarks/curves.py``; ``--problems`` and ``--size`` change the pool. Nothing is
-asserted. Times are processor seconds, so that a busy machine does not change them much.
+    OMP_NUM_THREADS=2 .venv/bin/python benchmarks/curves.py      (half a minute; writes results/curves.json)
+
+``--problems`` and ``--size`` change the pool. Nothing is asserted. Two clocks are read: the wall's, which a
+busy machine slows down (the load is recorded beside it), and the processor's, which counts the seconds of all
+threads. Imports are not counted.
 
 Votes are as real pools have them: the right answer's share of a problem is uniform in [0, 1], 5% of
 candidates have no answer, and wrong answers share the rest by a power law, k^-a with a uniform in [0.8, 2]
@@ -12,25 +15,37 @@ them single.
 from __future__ import annotations
 
 import argparse
+import os
+import platform
 import resource
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from itertools import combinations
 from math import comb
-from typing import TypeVar
+from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
+import scipy.stats
 
 from eval.curves import IntArray, best_of, pass_at
-from eval.intervals import percentile_intervals
+from eval.estimates import estimate_curves
+from eval.intervals import bootstrap_intervals
 from eval.majority import majority_accuracies
+from eval.rules import Curve
 from eval.scores import FloatArray
+from eval.sign_flips import FLIPS, sign_flip_p
 from eval.weighted import weighted_votes
+from shepherd.files import write_json
 
 Result = TypeVar("Result")
 
+RESULTS = Path(__file__).parent / "results" / "curves.json"
 WRONG_ANSWERS = 400
-RANKINGS = 6
+SCORES = ("min", "softmin", "prod", "last", "mean")
+"""Five best-of-n rules; with majority vote they are the six of the budget."""
+RESAMPLES = 10_000
 
 
 def draw_answers(problems: int, size: int, rng: np.random.Generator) -> IntArray:
@@ -44,16 +59,16 @@ def draw_answers(problems: int, size: int, rng: np.random.Generator) -> IntArray
     return codes
 
 
-def timed(what: str, work: Callable[[], Result]) -> tuple[Result, float]:
-    start = time.process_time()
+def timed(what: str, work: Callable[[], Result]) -> tuple[Result, dict[str, float]]:
+    wall, processor = time.monotonic(), time.process_time()
     found = work()
-    took = time.process_time() - start
-    print(f"  {what:<58} {took:9.3f} s")
-    return found, took
+    took = {"wall_s": time.monotonic() - wall, "processor_s": time.process_time() - processor}
+    print(f"  {what:<58} {took['wall_s']:8.2f} s, {took['processor_s']:8.2f} s of processor")
+    return found, {clock: round(seconds, 3) for clock, seconds in took.items()}
 
 
-def peak_mib() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+def peak_mib() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
 
 def enumerated(codes: IntArray, n: int) -> FloatArray:
@@ -87,43 +102,80 @@ def small_pools(rng: np.random.Generator) -> None:
     codes = draw_answers(20, 16, rng)
     exact, quick = timed("closed form", lambda: majority_accuracies(codes, codes == 0, [8])[:, 0])
     listed, slow = timed("enumeration of 12,870 subsets", lambda: enumerated(codes, 8))
-    print(f"  {slow / quick:,.0f} times quicker, largest difference {np.abs(exact - listed).max():.1e}\n")
+    times = slow["processor_s"] / max(quick["processor_s"], 1e-3)
+    print(f"  {times:,.0f} times quicker, largest difference {np.abs(exact - listed).max():.1e}\n")
 
 
-def large_pools(problems: int, size: int, rng: np.random.Generator) -> None:
+def large_pools(problems: int, size: int, seed: int) -> dict[str, Any]:
+    """The budgeted work: every rule at every n, its interval and its test, paired with majority vote."""
+    rng = np.random.default_rng(seed)
     ns = [1 << power for power in range(size.bit_length()) if 1 << power <= size]
-    print(f"{problems:,} problems, N = {size:,}, n = {ns[0]}, …, {ns[-1]}")
+    print(f"{problems:,} problems, N = {size:,}, n = {ns[0]}, …, {ns[-1]}, {1 + len(SCORES)} rules")
     codes = draw_answers(problems, size, rng)
     right, answered = codes == 0, codes >= 0
-    rankings = rng.random((RANKINGS, problems, size)) + 0.3 * right
+    rankings = {name: rng.random(codes.shape) + 0.3 * right for name in SCORES}
     before = peak_mib()
-    vote, first = timed("majority vote", lambda: majority_accuracies(codes, right, ns))
-    ranked, second = timed(
-        f"best-of-n by {RANKINGS} scores", lambda: [best_of(by, answered, right, ns) for by in rankings]
+    started, processor = time.monotonic(), time.process_time()
+    vote, voting = timed("majority vote", lambda: majority_accuracies(codes, right, ns))
+    ranked, ranking = timed(
+        f"best-of-n by {len(SCORES)} scores",
+        lambda: {name: best_of(by, answered, right, ns) for name, by in rankings.items()},
     )
-    reached, third = timed("pass@n", lambda: pass_at(right.sum(axis=1), size, ns))
-    columns = np.hstack([vote, reached, *ranked, *(each - vote for each in ranked)])
-    _, fourth = timed(
-        f"10,000 resamples of {columns.shape[1]} curve points, paired", lambda: percentile_intervals(columns)
+    reached, passing = timed("pass@n", lambda: pass_at(right.sum(axis=1), size, ns))
+    curves = {name: Curve(each) for name, each in {"pass_at_n": reached, "majority": vote, **ranked}.items()}
+    columns = (2 * len(curves) - 1) * len(ns)
+    _, estimating = timed(
+        f"intervals of {columns} columns and tests of {(len(curves) - 1) * len(ns)}",
+        lambda: estimate_curves(curves, ns, resamples=RESAMPLES, seed=seed),
     )
-    print(f"  {'together':<58} {first + second + third + fourth:9.3f} s")
-    print(f"  peak memory {peak_mib():,.0f} MiB, of which {before:,.0f} MiB for the pool itself\n")
+    together = {"wall_s": time.monotonic() - started, "processor_s": time.process_time() - processor}
+    print(f"  {'together':<58} {together['wall_s']:8.2f} s, {together['processor_s']:8.2f} s of processor")
+    print(f"  peak memory {peak_mib():,} MiB, of which {before:,} MiB before, for the pool itself\n")
+    return {
+        "problems": problems,
+        "candidates": size,
+        "ns": ns,
+        "rules": ["majority", *SCORES],
+        "resamples": RESAMPLES,
+        "flips": FLIPS,
+        "columns": columns,
+        "seed": seed,
+        "together": {clock: round(seconds, 3) for clock, seconds in together.items()},
+        "parts": {
+            "majority": voting, "best_of_n": ranking, "pass_at_n": passing, "intervals_and_tests": estimating
+        },
+        "peak_mib": peak_mib(),
+        "peak_mib_before": before,
+    }  # fmt: skip
 
-    few = codes[: max(1, problems // 20)]
-    n = max(2, size // 16)
-    print(f"maj@{n} from N = {size:,}, {len(few)} problems")
-    exact, quick = timed("closed form", lambda: majority_accuracies(few, few == 0, [n])[:, 0])
-    (mean, error), slow = timed("200 subsets drawn a problem", lambda: sampled(few, n, 200, rng))
-    off = np.abs(mean - exact)
-    print(
-        f"  {slow / quick:.1f} times quicker, and exact: a drawn figure is off by {off.mean():.3f} on average"
+
+def statistics_alone(problems: int, seed: int) -> dict[str, Any]:
+    """What the intervals and the tests take of columns without few sizes, which are the slow ones."""
+    values = np.random.default_rng(seed).normal(0.01, 0.3, size=(problems, 132))
+    print(f"132 columns of {problems:,} problems")
+    _, first = timed(
+        f"BCa intervals, {RESAMPLES:,} resamples", lambda: bootstrap_intervals(values, RESAMPLES)
     )
+    _, second = timed(f"{FLIPS:,} sign flips", lambda: sign_flip_p(values))
+    print()
+    return {"columns": 132, "problems": problems, "bca_intervals": first, "sign_flips": second}
+
+
+def beside_sampling(problems: int, size: int, rng: np.random.Generator) -> None:
+    ns = [1 << power for power in range(size.bit_length()) if 1 << power <= size]
+    codes = draw_answers(max(1, problems // 20), size, rng)
+    n = max(2, size // 16)
+    print(f"maj@{n} from N = {size:,}, {len(codes)} problems")
+    exact, quick = timed("closed form", lambda: majority_accuracies(codes, codes == 0, [n])[:, 0])
+    (mean, error), slow = timed("200 subsets drawn a problem", lambda: sampled(codes, n, 200, rng))
+    times, off = slow["processor_s"] / max(quick["processor_s"], 1e-3), np.abs(mean - exact)
+    print(f"  {times:.1f} times quicker, and exact: a drawn figure is off by {off.mean():.3f} on average")
     print(f"  {off.max():.3f} at worst; its own standard error is {error.mean():.3f}\n")
 
-    scores = {"min": rankings[0][: len(few)], "mean": rankings[1][: len(few)]}
-    ids = [str(row) for row in range(len(few))]
-    print(f"weighted votes (which must be drawn below N), {len(few)} problems, 200 subsets, every n")
-    timed("by two scores", lambda: weighted_votes(few, few == 0, scores, ns, ids=ids))
+    scores = {name: rng.random(codes.shape) + 0.3 * (codes == 0) for name in SCORES[:2]}
+    ids = [str(row) for row in range(len(codes))]
+    print(f"weighted votes (which must be drawn below N), {len(codes)} problems, 200 subsets, every n")
+    timed("by two scores", lambda: weighted_votes(codes, codes == 0, scores, ns, ids=ids))
 
 
 def main() -> None:
@@ -132,9 +184,27 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=1024)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
+    load = os.getloadavg()[0]
+    budgeted = large_pools(given.problems, given.size, given.seed)
+    found = {
+        "date": datetime.now(UTC).date().isoformat(),
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "threads": os.environ.get("OMP_NUM_THREADS", "not set"),
+        "load_before": round(load, 2),
+        "versions": {
+            "python": platform.python_version(),
+            "numpy": np.__version__,
+            "scipy": scipy.__version__,
+        },
+        "curves": budgeted,
+        "statistics": statistics_alone(given.problems, given.seed),
+    }
     rng = np.random.default_rng(given.seed)
     small_pools(rng)
-    large_pools(given.problems, given.size, rng)
+    beside_sampling(given.problems, given.size, rng)
+    print(f"load before {load:.2f} on {os.cpu_count()} cores")
+    write_json(RESULTS, found)
+    print(f"written: {RESULTS}")
 
 
 if __name__ == "__main__":

@@ -130,8 +130,11 @@ def best_of(scores: FloatArray, answered: BoolArray, right: BoolArray, ns: Seque
         raise ValueError("a score is NaN; it has no rank")
     problems, size = shape
     key = np.where(answered, scores, -np.inf)
-    # Two keys, answered first: a score of -inf must still beat a candidate without an answer.
-    order = np.lexsort((-key, ~answered), axis=1)
+    if np.isneginf(scores[answered]).any():
+        # Two keys, answered first: a score of -inf must still beat a candidate without an answer.
+        order = np.lexsort((-key, ~answered), axis=1)
+    else:
+        order = np.argsort(-key, axis=1)
     ranked = np.take_along_axis(key, order, axis=1)
     ranked_answered = np.take_along_axis(answered, order, axis=1)
     ranked_right = np.take_along_axis(right & answered, order, axis=1)

@@ -102,6 +102,7 @@ def ballots_of(
     graded: Sequence[GradedProblem],
     scores: Mapping[str, Sequence[FloatArray]],
     extra: Mapping[str, Sequence[FloatArray]],
+    calibrated: Mapping[str, Sequence[FloatArray]] | None = None,
 ) -> Ballots:
     """Lay out problems with pools of one size as arrays.
 
@@ -110,6 +111,7 @@ def ballots_of(
         graded: their grades, in the same order.
         scores: solution scores by name; one array of shape ``(N,)`` a problem.
         extra: the same for control scores.
+        calibrated: the same of calibrated step scores.
 
     Returns:
         Ballots with log-likelihoods where every candidate has one.
@@ -124,6 +126,7 @@ def ballots_of(
         characters=np.array([[len(each.text) for each in pool.candidates] for pool in pools], dtype=np.int64),
         logprobs=np.array(logprobs, dtype=np.float64) if known else None,
         scores={name: np.stack(list(rows)) for name, rows in scores.items()},
+        calibrated={name: np.stack(list(rows)) for name, rows in (calibrated or {}).items()},
         extra={name: np.stack(list(rows)) for name, rows in extra.items()},
     )
 

@@ -41,6 +41,7 @@ NEGLIGIBLE = 1e-18
 
 _BLOCK = 1 << 19  # complex numbers held at once (8 MiB) while the rows of one problem are worked through
 _SMALL = 1 << 12  # complex numbers below which a block costs its calls, not its arithmetic
+_TABLED = 1 << 19  # complex numbers in a table of powers, of one n (8 MiB)
 _KEPT = 48  # vote counts up to this come again in other problems: their factors are kept (4 MiB an n)
 
 
@@ -85,7 +86,12 @@ class _Plan:
         self.frequencies = np.arange(self.points // 2 + 1)
         self.mirror = np.where(self.frequencies == 0, 1.0, 2.0) / self.points
         self.circle: ComplexArray = np.exp(2j * np.pi * np.arange(self.points) / self.points)
-        self.plain: ComplexArray = 1 - self.p + self.p * self.circle[self.frequencies]
+        plain: ComplexArray = 1 - self.p + self.p * self.circle[self.frequencies]
+        self.plain = plain
+        # The powers of (1 + x): as a table where it is small, as numpy's power goes through logarithms.
+        tabled = np.tile(plain, (size + 1, 1)) if (size + 1) * len(plain) <= _TABLED else plain[None][:0]
+        tabled[:1] = 1
+        self._plain_powers = np.asarray(np.cumprod(tabled, axis=0), dtype=np.complex128)
         self._votes: dict[int, _Votes] = {}
         self._factors: dict[int, tuple[ComplexArray, ComplexArray]] = {}
 
@@ -95,6 +101,13 @@ class _Plan:
             mass = binomial(count, self.p)
             self._votes[count] = _Votes(mass, np.cumsum(mass[::-1])[::-1], np.cumsum(mass))
         return self._votes[count]
+
+    def plain_powers(self, exponents: IntArray) -> ComplexArray:
+        """The plain factor to each exponent; shape ``(len(exponents), frequencies)``."""
+        if len(self._plain_powers):
+            return self._plain_powers[exponents]
+        different, where = np.unique(exponents, return_inverse=True)
+        return np.asarray((self.plain ** different[:, None])[where], dtype=np.complex128)
 
     def powers(self, exponents: IntArray) -> ComplexArray:
         """ω^exponent at each frequency; shape ``(len(exponents), frequencies)``."""
@@ -211,7 +224,7 @@ def _accuracy(right: int, sizes: Sequence[tuple[int, int]], size: int, n: int) -
     active = []
     for votes, times in reversed(sizes):
         level = rows[: max(votes + 1 - int(rows[0]), 0)]
-        part = np.flatnonzero(chance[level] * plan.votes(votes).at_least[level] > NEGLIGIBLE)
+        part = (chance[level] * plan.votes(votes).at_least[level] > NEGLIGIBLE).nonzero()[0]
         if not len(part):
             break  # the smaller ones reach j even less
         active.append(_Active(votes, times, int(part[0]), int(part[-1]) + 1))
@@ -258,8 +271,7 @@ def _rows(
     others = np.full(len(rows), plan.size - right)
     for answer, start, stop in here:
         others[start:stop] -= answer.votes * answer.times
-    exponents, where = np.unique(others, return_inverse=True)
-    base = (plan.plain ** exponents[:, None])[where] * plan.powers(rows - plan.n) * plan.mirror
+    base = plan.plain_powers(others) * plan.powers(rows - plan.n) * plan.mirror
     product = np.repeat(base[None, :, :], points, axis=0)
     for answer, start, stop in here:
         below, exactly = plan.factors(answer.votes, int(rows[start]), int(rows[stop - 1]))

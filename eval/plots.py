@@ -19,7 +19,7 @@ from shepherd.files import atomic_write
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_HUES = {"min": "#0072B2", "prod": "#D55E00", "last": "#009E73", "mean": "#B85C92"}
+_HUES = {"min": "#0072B2", "softmin": "#3A9BD1", "prod": "#D55E00", "last": "#009E73", "mean": "#B85C92"}
 _BASELINES = {"loglik": "--", "shortest": ":", "random": "-."}
 _BLACK, _GREY, _CONTROL = "#000000", "#767676", "#B07D00"
 _LABEL_GAP = 0.043  # least distance of two labels, in heights of the axes
@@ -35,17 +35,21 @@ class _Look:
 
 
 def _look(rule: str) -> _Look:
-    """Majority is black and thick, baselines grey; a score keeps its hue, dashed as a weighted vote."""
+    """Majority is black and thick, baselines grey; a score keeps its hue, dashed as a weighted vote.
+
+    A calibrated score has a diamond where the plain one has a square.
+    """
     if rule == "majority":
         return _Look("majority", _BLACK, "-", 2.6, "o")
     if rule == "pass_at_n":
         return _Look("pass@n (ceiling)", _GREY, (0, (8, 3)), 1.6, "None")
     if rule in _BASELINES:
         return _Look(rule, _GREY, _BASELINES[rule], 1.2, "None")
-    how = rule.removeprefix("weighted_")
+    score = rule.removeprefix("weighted_")
+    how = score.removeprefix("calibrated_")
     if how in _HUES:
-        weighted = rule != how
-        return _Look(f"weighted {how}" if weighted else how, _HUES[how], "--" if weighted else "-", 1.6, "s")
+        style, marker = "-" if score == rule else "--", "s" if how == score else "D"
+        return _Look(rule.replace("_", " "), _HUES[how], style, 1.6, marker)
     return _Look(rule.replace("_", " "), _CONTROL, "-", 1.2, "x")
 
 
@@ -116,21 +120,20 @@ def _label_ends(axes: Axes, ends: Sequence[tuple[float, _Look]]) -> None:
 
 
 def _spread(heights: Sequence[float]) -> list[float]:
-    """Positions at least a gap apart, near to ``heights``; both ascending.
+    """Positions a gap apart, or what there is room for, near to ``heights``; both ascending.
 
     Example:
         >>> [round(height, 4) for height in _spread([0.1, 0.5, 0.5])]
         [0.1, 0.4785, 0.5215]
     """
+    gap = min(_LABEL_GAP, 1 / max(len(heights) - 1, 1))
     # Without the gaps this is isotonic regression: neighbours out of order are pooled at their mean.
     pools: list[tuple[float, int]] = []
     for index, height in enumerate(heights):
-        pools.append((height - index * _LABEL_GAP, 1))
+        pools.append((height - index * gap, 1))
         while len(pools) > 1 and pools[-2][0] > pools[-1][0]:
             (first, before), (second, after) = pools[-2:]
             pools[-2:] = [((first * before + second * after) / (before + after), before + after)]
     flat = [height for height, members in pools for _ in range(members)]
-    ceiling = 1.0 - (len(flat) - 1) * _LABEL_GAP
-    return [
-        min(max(height, 0.0), max(ceiling, 0.0)) + index * _LABEL_GAP for index, height in enumerate(flat)
-    ]
+    ceiling = 1.0 - (len(flat) - 1) * gap
+    return [min(max(height, 0.0), max(ceiling, 0.0)) + index * gap for index, height in enumerate(flat)]

@@ -1,8 +1,9 @@
-"""The report of a reranking: every rule at every n, with intervals, from pools and step scores.
+"""The report of a reranking: every rule at every n, with intervals and verdicts, from pools and step scores.
 
 `evaluate` is pure: records in, `RerankReport` out. Each problem's whole pool of N candidates is used at
 every n, as an exact expectation over its subsets; nothing is drawn but the subsets of weighted votes below
-N and the resampled problems of the intervals, both by seed.
+N, the resampled problems of the intervals and the sign flips of the tests, all by seed. The JSON is described
+in docs/results.md.
 """
 
 from __future__ import annotations
@@ -13,38 +14,27 @@ from typing import Any
 
 import numpy as np
 
-from eval.grading import GradedProblem, ballots_of, grade_pools
-from eval.intervals import percentile_intervals
+from eval.blocks import SolutionScores, StepScores, blocks_of, check_lengths, check_sizes, joined
+from eval.curves import IntArray
+from eval.estimates import Estimate, estimate_curves
+from eval.grading import grade_pools
 from eval.policies import count_policies
-from eval.rules import RULES, Ballots, Curve, curves_of
-from eval.scores import AGGREGATIONS, Aggregation, FloatArray, solution_scores
+from eval.rules import RULES, Ballots, curves_of
+from eval.scores import (
+    AGGREGATIONS,
+    SOFTMIN_TEMPERATURE,
+    Aggregation,
+    Calibration,
+    FloatArray,
+    solution_scores,
+)
+from eval.significance import Difference, Judged, PerProblem, judge, paired_difference
 from eval.within_question import mean_auc, within_question_auc
 from shepherd.answers import GRADER_TIMEOUT_S, AnswerStyle, Grader
 from shepherd.errors import ShepherdError
 from shepherd.records import ProblemPool
 
-StepScores = Sequence[Sequence[Sequence[float]]]
-"""Problems, candidates, steps: P(step is correct)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """A mean over problems.
-
-    Attributes:
-        value: an accuracy, or a difference of two.
-        ci95: its 95% bootstrap interval over problems.
-        se: where the value was estimated from drawn subsets, the standard error of that; None where exact.
-    """
-
-    value: float
-    ci95: tuple[float, float]
-    se: float | None = None
-
-    def to_json(self, name: str) -> dict[str, Any]:
-        """The estimate under ``name`` ("accuracy" or "difference")."""
-        found: dict[str, Any] = {name: self.value, "ci95": list(self.ci95)}
-        return found if self.se is None else {**found, "se": self.se}
+__all__ = ["Estimate", "ReportRow", "RerankReport", "StepScores", "evaluate"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +58,19 @@ class RerankReport:
         pass_at_n: the chance that one of n is: what a perfect rule would reach.
         rules: accuracy at n by rule.
         paired: rule minus majority at n by rule, on the same problems.
+        judged: the same, tested: by rule, with Holm's correction over all of them, and a verdict.
         curves: by rule, and ``pass_at_n``: the n and the accuracy there.
+        added: the same minus majority, by rule but majority, in the order of the curve's points.
+        minus_headline: each control verifier minus the headline rule at n, on the same candidates; empty
+            without step scores or without controls.
         policies: what had to be decided, as counts.
         auc_within_question: by ranking score, the fraction of (right, wrong) pairs of candidates of one
             problem, both with an answer, in the right order; averaged over the problems that have both.
+        settings: what the figures depend on besides the records, by name.
         ids: the evaluated problems.
         per_problem: expected accuracy at n of each evaluated problem by rule; not in the JSON.
+        subsets: how many drawn subsets each of them is the mean of (0: it is exact), by rule of which some
+            are drawn; not in the JSON.
     """
 
     n: int
@@ -83,11 +80,16 @@ class RerankReport:
     pass_at_n: float
     rules: Mapping[str, Estimate]
     paired: Mapping[str, Estimate]
+    judged: Mapping[str, Judged]
     curves: Mapping[str, Sequence[tuple[int, Estimate]]]
+    added: Mapping[str, Sequence[Difference]]
+    minus_headline: Mapping[str, Judged]
     policies: Mapping[str, Any]
     auc_within_question: Mapping[str, float | None]
+    settings: Mapping[str, Any]
     ids: Sequence[str] = field(repr=False)
     per_problem: Mapping[str, FloatArray] = field(repr=False, compare=False)
+    subsets: Mapping[str, IntArray] = field(repr=False, compare=False)
 
     def to_json(self) -> dict[str, Any]:
         """The report as ``results.json`` has it."""
@@ -97,21 +99,45 @@ class RerankReport:
             "problems": self.problems,
             "pass_at_1": self.pass_at_1,
             "pass_at_n": self.pass_at_n,
-            "rules": {rule: each.to_json("accuracy") for rule, each in self.rules.items()},
+            "rules": {
+                rule: {**each.to_json("accuracy"), "minus_majority": _json(self.judged.get(rule))}
+                for rule, each in self.rules.items()
+            },
             "paired": {
                 f"{rule}_minus_majority": each.to_json("difference") for rule, each in self.paired.items()
             },
-            "curves": {
-                rule: [{"n": n, **each.to_json("accuracy")} for n, each in points]
-                for rule, points in self.curves.items()
-            },
+            "curves": {rule: self._points(rule) for rule in self.curves},
+            "minus_headline": {name: each.to_json() for name, each in self.minus_headline.items()},
             "policies": dict(self.policies),
             "auc_within_question": dict(self.auc_within_question),
+            "settings": dict(self.settings),
         }
+
+    def _points(self, rule: str) -> list[dict[str, Any]]:
+        """The curve of a rule as the JSON has it."""
+        curve = self.curves[rule]
+        added = self.added.get(rule, [None] * len(curve))
+        return [
+            {"n": n, **each.to_json("accuracy"), "minus_majority": _json(more)}
+            for (n, each), more in zip(curve, added, strict=True)
+        ]
 
     def rows(self) -> list[ReportRow]:
         """The lines of the table, in the order of the rules."""
         return [ReportRow(rule, each, self.paired.get(rule)) for rule, each in self.rules.items()]
+
+    def of_problem(self, rule: str) -> PerProblem:
+        """One rule's accuracy at n on each problem, to be compared with that of another report."""
+        return PerProblem(self.ids, self.per_problem[rule], self.subsets.get(rule))
+
+    def gain_of_problem(self, rule: str) -> PerProblem:
+        """What one rule adds to majority vote on each problem, to be compared with that of another report.
+
+        The difference of two gains says whether a verifier helps one generator more than another. That some
+        of the accuracies are drawn is not carried on: where n is below the pool's size, every problem on which
+        a weighted vote's gains are apart counts as differing.
+        """
+        return PerProblem(self.ids, self.per_problem[rule] - self.per_problem["majority"])
 
 
 def evaluate(
@@ -126,6 +152,8 @@ def evaluate(
     extra: Mapping[str, StepScores] | None = None,
     extra_rules: Mapping[str, Aggregation] | None = None,
     headline: Aggregation = "min",
+    calibration: Calibration | None = None,
+    softmin_temperature: float = SOFTMIN_TEMPERATURE,
     seed: int = 0,
     bootstrap: int = 10_000,
     subsets: int = 200,
@@ -144,7 +172,10 @@ def evaluate(
         extra: step scores of control verifiers by the name of their rule, which is best-of-n by one score.
         extra_rules: that score of each; min where it is not named (an outcome head's is last).
         headline: the score that the verifier was made for.
-        seed: of the resampled problems and of the drawn subsets.
+        calibration: of the step scores; adds the rules in which it can matter, beside the plain ones (the
+            controls have none).
+        softmin_temperature: T of soft-min.
+        seed: of the resampled problems, of the drawn subsets and of the sign flips.
         bootstrap: resamples for the intervals.
         subsets: subsets a problem for weighted votes below the pool's size.
 
@@ -160,7 +191,7 @@ def evaluate(
     extra = extra or {}
     for name, given in {"scores": scores, **extra}.items():
         if given is not None:
-            _check_lengths(name, pools, given)
+            check_lengths(name, pools, given)
     for name in extra:
         if name in RULES or name == "pass_at_n":
             raise ShepherdError(
@@ -176,113 +207,73 @@ def evaluate(
     smallest = min(len(pools[index].candidates) for index in kept)
     n = smallest if n is None else n
     points = sorted({*(ns if ns is not None else _doublings(smallest)), n, smallest})
-    _check_sizes([pools[index] for index in kept], points)
+    check_sizes([pools[index] for index in kept], points)
 
-    rules = {name: (extra_rules or {}).get(name, "min") for name in extra}
-    blocks = _blocks(pools, graded, kept, scores, extra, rules)
+    how = {name: (extra_rules or {}).get(name, "min") for name in extra}
+    controls = {
+        name: [solution_scores(each, how[name], softmin_temperature) for each in given]
+        for name, given in extra.items()
+    }
+    plain = _by_each(scores, softmin_temperature, None)
+    calibrated = {} if calibration is None else _by_each(scores, softmin_temperature, calibration)
+    blocks = blocks_of(pools, graded, kept, plain, controls, calibrated)
     order = np.argsort(np.concatenate([rows for rows, _ in blocks]))
     parts = [curves_of(ballots, points, subsets=subsets, seed=seed) for _, ballots in blocks]
     # A rule is reported where every problem has it: log-likelihoods may be known for some pools only.
     curves = {
-        name: _joined([part[name] for part in parts], order)
+        name: joined([part[name] for part in parts], order)
         for name in parts[0]
         if all(name in part for part in parts)
     }
-    return _report(
-        curves,
-        n,
-        points,
-        headline=headline,
-        ids=[graded[index].id for index in kept],
-        pass_at_1=float(np.mean([np.mean(graded[index].right) for index in kept])),
-        policies=count_policies(pools, graded, scores, [ballots for _, ballots in blocks], list(curves)),
-        auc_within_question=_within_question([ballots for _, ballots in blocks], list(curves)),
-        bootstrap=bootstrap,
-        seed=seed,
-    )
-
-
-def _report(
-    curves: Mapping[str, Curve],
-    n: int,
-    points: Sequence[int],
-    *,
-    headline: Aggregation,
-    ids: Sequence[str],
-    pass_at_1: float,
-    policies: Mapping[str, Any],
-    auc_within_question: Mapping[str, float | None],
-    bootstrap: int,
-    seed: int,
-) -> RerankReport:
-    """Means and intervals of every curve and of every rule minus majority, by the same resampled problems."""
-    at_n = list(points).index(n)
-    rules = [name for name in curves if name != "pass_at_n"]
+    measured = estimate_curves(curves, points, resamples=bootstrap, seed=seed)
+    at_n = points.index(n)
+    rules = {rule: found[at_n] for rule, found in measured.items() if rule != "pass_at_n"}
+    drawn = {rule: curve.subsets for rule, curve in curves.items()}
     per_problem = {rule: curves[rule].accuracy[:, at_n] for rule in rules}
-    pairs = [rule for rule in rules if rule != "majority"]
-    differences = [per_problem[rule] - per_problem["majority"] for rule in pairs]
-    values = np.column_stack([*(curve.accuracy for curve in curves.values()), *differences])
-    bounds = percentile_intervals(values, bootstrap, seed)
-    means = values.mean(axis=0)
-
-    def estimate(column: int, variance: FloatArray | None) -> Estimate:
-        drawn = variance is not None and bool(np.any(variance > 0))
-        error = float(np.sqrt(np.sum(variance)) / len(values)) if drawn and variance is not None else None
-        return Estimate(float(means[column]), (float(bounds[column, 0]), float(bounds[column, 1])), error)
-
-    measured: dict[str, list[tuple[int, Estimate]]] = {}
-    for index, (name, curve) in enumerate(curves.items()):
-        measured[name] = [
-            (
-                point,
-                estimate(index * len(points) + at, None if curve.variance is None else curve.variance[:, at]),
-            )
-            for at, point in enumerate(points)
-        ]
-    first = len(curves) * len(points)
-    variances = {rule: curves[rule].variance for rule in pairs}
-    paired = {
-        rule: estimate(first + index, None if (each := variances[rule]) is None else each[:, at_n])
-        for index, rule in enumerate(pairs)
+    against = {
+        name: paired_difference(per_problem[name], per_problem[headline], resamples=bootstrap, seed=seed)
+        for name in (extra if scores is not None else ())
     }
     return RerankReport(
         n=n,
         headline=headline,
-        problems=len(ids),
-        pass_at_1=pass_at_1,
-        pass_at_n=measured["pass_at_n"][at_n][1].value,
-        rules={rule: measured[rule][at_n][1] for rule in rules},
-        paired=paired,
-        curves=measured,
-        policies=policies,
-        auc_within_question=auc_within_question,
-        ids=ids,
+        problems=len(kept),
+        pass_at_1=float(np.mean([np.mean(graded[index].right) for index in kept])),
+        pass_at_n=measured["pass_at_n"][at_n].accuracy.value,
+        rules={rule: each.accuracy for rule, each in rules.items()},
+        paired={rule: more for rule, at in rules.items() if (more := at.paired()) is not None},
+        judged=judge({rule: each for rule, at in rules.items() if (each := at.minus_majority) is not None}),
+        curves={rule: [(each.n, each.accuracy) for each in found] for rule, found in measured.items()},
+        added={
+            rule: [each.minus_majority for each in found if each.minus_majority is not None]
+            for rule, found in measured.items()
+            if rule != "majority"
+        },
+        minus_headline=judge(against, headline),
+        policies=count_policies(pools, graded, scores, [ballots for _, ballots in blocks], list(curves)),
+        auc_within_question=_within_question([ballots for _, ballots in blocks], list(curves)),
+        settings={
+            "seed": seed,
+            "bootstrap": bootstrap,
+            "subsets": subsets,
+            "softmin_temperature": softmin_temperature,
+            "calibrated": calibration is not None,
+        },
+        ids=[graded[index].id for index in kept],
         per_problem=per_problem,
+        subsets={rule: each[:, at_n] for rule, each in drawn.items() if each is not None},
     )
 
 
-def _blocks(
-    pools: Sequence[ProblemPool],
-    graded: Sequence[GradedProblem],
-    kept: Sequence[int],
-    scores: StepScores | None,
-    extra: Mapping[str, StepScores],
-    rules: Mapping[str, Aggregation],
-) -> list[tuple[list[int], Ballots]]:
-    """The kept problems by the size of their pools: their places, and their ballots."""
-    controls = {name: [solution_scores(each, rules[name]) for each in given] for name, given in extra.items()}
-    solutions = {how: [solution_scores(each, how) for each in scores] for how in AGGREGATIONS if scores}
-    blocks = []
-    for size in sorted({len(pools[index].candidates) for index in kept}):
-        rows = [index for index in kept if len(pools[index].candidates) == size]
-        ballots = ballots_of(
-            [pools[row] for row in rows],
-            [graded[row] for row in rows],
-            {name: [values[row] for row in rows] for name, values in solutions.items()},
-            {name: [values[row] for row in rows] for name, values in controls.items()},
-        )
-        blocks.append((rows, ballots))
-    return blocks
+def _by_each(scores: StepScores | None, temperature: float, by: Calibration | None) -> SolutionScores:
+    """Solution scores by every reduction; none without step scores."""
+    if scores is None:
+        return {}
+    return {how: [solution_scores(each, how, temperature, by) for each in scores] for how in AGGREGATIONS}
+
+
+def _json(found: Difference | Judged | None) -> dict[str, Any] | None:
+    return None if found is None else found.to_json()
 
 
 def _within_question(blocks: Sequence[Ballots], rules: Sequence[str]) -> dict[str, float | None]:
@@ -297,36 +288,5 @@ def _within_question(blocks: Sequence[Ballots], rules: Sequence[str]) -> dict[st
     return {rule: mean_auc(np.concatenate(found[rule])) for rule in rules if rule in found}
 
 
-def _joined(parts: Sequence[Curve], order: np.ndarray[Any, np.dtype[np.intp]]) -> Curve:
-    """The curves of pools of different sizes, put back in the problems' order."""
-    variances = [part.variance for part in parts if part.variance is not None]
-    return Curve(
-        np.concatenate([part.accuracy for part in parts])[order],
-        np.concatenate(variances)[order] if variances else None,
-    )
-
-
 def _doublings(limit: int) -> list[int]:
     return [1 << power for power in range(limit.bit_length())]
-
-
-def _check_lengths(name: str, pools: Sequence[ProblemPool], scores: StepScores) -> None:
-    if len(scores) != len(pools):
-        raise ValueError(f"{name}: expected {len(pools)} problems, received {len(scores)}")
-    for pool, mine in zip(pools, scores, strict=True):
-        if len(mine) != len(pool.candidates):
-            expected = len(pool.candidates)
-            raise ValueError(
-                f"{name}: {pool.problem.id}: expected {expected} candidates, received {len(mine)}"
-            )
-
-
-def _check_sizes(pools: Sequence[ProblemPool], points: Sequence[int]) -> None:
-    if points[0] < 1:
-        raise ShepherdError(f"n = {points[0]}: a subset has at least one candidate; give n of 1 or more")
-    for pool in pools:
-        if len(pool.candidates) < points[-1]:
-            raise ShepherdError(
-                f'problem "{pool.problem.id}" has {len(pool.candidates)} candidates, n is {points[-1]}; '
-                "give an n no larger than the pool, or more candidates"
-            )

@@ -3,8 +3,10 @@
 The rules of a pool:
 
 - ``majority``: the answer with the most candidates.
-- ``min``, ``prod``, ``last``, ``mean``: best-of-n, the candidate with the highest solution score.
+- ``min``, ``softmin``, ``prod``, ``last``, ``mean``: best-of-n, the candidate of the highest solution score.
 - ``weighted_min``, …: the answer with the largest sum of solution scores.
+- ``calibrated_prod``, ``weighted_calibrated_min``, …: the same with calibrated step scores, where there is a
+  calibration and it can matter: in every vote, and in best-of-n by no single step's score (`REORDERED`).
 - ``loglik``: the candidate with the highest mean log-likelihood a token under its own generator.
 - ``shortest``: the candidate with the fewest characters.
 - ``random``: any candidate that has an answer; what a rule that knows nothing gets.
@@ -25,13 +27,18 @@ import numpy as np
 
 from eval.curves import BoolArray, IntArray, best_of, pass_at, random_pick
 from eval.majority import majority_accuracies
-from eval.scores import AGGREGATIONS, FloatArray
+from eval.scores import AGGREGATIONS, Aggregation, FloatArray
 from eval.weighted import weighted_votes, winners
+
+REORDERED: tuple[Aggregation, ...] = ("softmin", "prod", "mean")
+"""Solution scores whose order a calibration can change: min and last are one step's, and keep theirs."""
 
 RULES = (
     "majority",
     *AGGREGATIONS,
     *(f"weighted_{how}" for how in AGGREGATIONS),
+    *(f"weighted_calibrated_{how}" for how in AGGREGATIONS),
+    *(f"calibrated_{how}" for how in REORDERED),
     "loglik",
     "shortest",
     "random",
@@ -50,6 +57,7 @@ class Ballots:
         characters: length of each text.
         logprobs: mean log-likelihood a token (nats), where every candidate has one.
         scores: solution scores by name (``min``, …), each candidate a number; empty without a verifier.
+        calibrated: the same of calibrated step scores, by the same names; empty without a calibration.
         extra: more solution scores, ranked by best-of-n alone (a control verifier).
     """
 
@@ -59,6 +67,7 @@ class Ballots:
     characters: IntArray
     logprobs: FloatArray | None = None
     scores: Mapping[str, FloatArray] = field(default_factory=dict)
+    calibrated: Mapping[str, FloatArray] = field(default_factory=dict)
     extra: Mapping[str, FloatArray] = field(default_factory=dict)
 
     @property
@@ -68,19 +77,34 @@ class Ballots:
 
     def rankings(self) -> dict[str, FloatArray]:
         """The best-of-n rules and what they rank by, higher first."""
-        ranked: dict[str, FloatArray] = {**self.scores, **self.extra}
+        calibrated = {
+            f"calibrated_{how}": self.calibrated[how] for how in REORDERED if how in self.calibrated
+        }
+        ranked: dict[str, FloatArray] = {**self.scores, **calibrated, **self.extra}
         if self.logprobs is not None:
             ranked["loglik"] = self.logprobs
         ranked["shortest"] = -self.characters.astype(np.float64)
         return ranked
 
+    def weights(self) -> dict[str, FloatArray]:
+        """The weighted votes and what each candidate's vote counts in them."""
+        calibrated = {f"weighted_calibrated_{how}": each for how, each in self.calibrated.items()}
+        return {**{f"weighted_{how}": each for how, each in self.scores.items()}, **calibrated}
+
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """One rule's accuracy for each problem and n; ``variance`` where it was estimated, of each accuracy."""
+    """One rule's accuracy for each problem and n.
+
+    Attributes:
+        accuracy: shape ``(problems, len(ns))``.
+        variance: of each accuracy, where some were estimated from drawn subsets.
+        subsets: how many each is the mean of, 0 where it is exact.
+    """
 
     accuracy: FloatArray
     variance: FloatArray | None = None
+    subsets: IntArray | None = None
 
 
 def curves_of(ballots: Ballots, ns: Sequence[int], *, subsets: int = 200, seed: int = 0) -> dict[str, Curve]:
@@ -105,11 +129,10 @@ def curves_of(ballots: Ballots, ns: Sequence[int], *, subsets: int = 200, seed: 
         name: Curve(best_of(by, answered, ballots.right, ns)) for name, by in ballots.rankings().items()
     }
     found |= {name: ranked.pop(name) for name in ballots.scores}
-    if ballots.scores:
-        votes = weighted_votes(
-            ballots.codes, ballots.right, ballots.scores, ns, ids=ballots.ids, subsets=subsets, seed=seed
-        )
-        found |= {f"weighted_{name}": Curve(each.accuracy, each.variance) for name, each in votes.items()}
+    votes = weighted_votes(
+        ballots.codes, ballots.right, ballots.weights(), ns, ids=ballots.ids, subsets=subsets, seed=seed
+    )
+    found |= {name: Curve(each.accuracy, each.variance, each.subsets) for name, each in votes.items()}
     found |= ranked
     found["random"] = Curve(random_pick(count, answered.sum(axis=1), ballots.size, ns))
     return found
@@ -174,9 +197,9 @@ def shared_first_places(ballots: Ballots) -> dict[str, int]:
         else:
             taken = (best_weights(mine, voting) for mine, voting in zip(by, answered, strict=True))
         found[name] = _problems_with_several(ballots.codes, taken)
-        if name in ballots.scores and by is not None:
-            votes = (vote_weights(codes, mine) for codes, mine in zip(ballots.codes, by, strict=True))
-            found[f"weighted_{name}"] = _problems_with_several(ballots.codes, votes)
+    for name, each in ballots.weights().items():
+        votes = (vote_weights(codes, mine) for codes, mine in zip(ballots.codes, each, strict=True))
+        found[name] = _problems_with_several(ballots.codes, votes)
     return found
 
 

@@ -26,15 +26,17 @@ LEVEL = 1e-12
 
 @dataclass(frozen=True, slots=True)
 class WeightedVotes:
-    """Accuracy of the weighted vote at each n, and the variance of what was estimated.
+    """Accuracy of the weighted vote at each n, and what is known of the error of those that are estimated.
 
     Attributes:
         accuracy: shape ``(problems, len(ns))``.
         variance: of each accuracy, over draws of subsets; 0 where it is exact; shape ``(problems, len(ns))``.
+        subsets: how many subsets each accuracy is the mean of; 0 where it is exact; the same shape.
     """
 
     accuracy: FloatArray
     variance: FloatArray
+    subsets: IntArray
 
 
 def winners(sums: FloatArray, present: BoolArray) -> BoolArray:
@@ -87,7 +89,8 @@ def weighted_votes(
         return {}
     problems, size = codes.shape
     shape = (problems, len(ns))
-    found = {name: WeightedVotes(np.zeros(shape), np.zeros(shape)) for name in weights}
+    meaned = np.zeros(shape, dtype=np.int64)
+    found = {name: WeightedVotes(np.zeros(shape), np.zeros(shape), meaned) for name in weights}
     names = list(weights)
     between = sorted({n for n in ns if 1 < n < size})
     for row in range(problems):
@@ -104,6 +107,7 @@ def weighted_votes(
                     rng = np.random.default_rng([seed, crc32(ids[row].encode())])
                     drawn = dict(_drawn(codes[row], right[row], mine, between, subsets, rng))
                 accuracy, variance = drawn[n]
+                meaned[row, column] = subsets
             for which, name in enumerate(names):
                 found[name].accuracy[row, column] = accuracy[which]
                 found[name].variance[row, column] = variance[which]

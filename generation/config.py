@@ -170,10 +170,11 @@ class AnswersConfig(Config):
 
 
 class EvaluationConfig(Config):
-    """Intervals and curves; see `eval.report.evaluate`."""
+    """Intervals, curves and soft-min's T; see `eval.report.evaluate`."""
 
     bootstrap: int = Field(10_000, ge=100)
     subsets: int = Field(200, ge=2)
+    softmin_temperature: float = Field(0.1, ge=1e-6, allow_inf_nan=False)
 
 
 class RerankConfig(SamplerConfig):

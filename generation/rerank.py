@@ -123,6 +123,7 @@ def measure(
         extra=controls,
         extra_rules={name: rule_of_verifier(verifier) for name, verifier in config.controls.items()},
         headline=rule_of_verifier(str(config.verifier)) if own else "min",
+        softmin_temperature=config.evaluation.softmin_temperature,
         seed=config.seed,
         bootstrap=config.evaluation.bootstrap,
         subsets=config.evaluation.subsets,

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from itertools import combinations
-from typing import TYPE_CHECKING, Any, Literal
+from itertools import combinations, product
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from eval.significance import Difference, PerProblem, compare_paired, detectable_difference, holm, verdict
+from eval.significance import NONE_SHOWN, Judged, PerProblem, compare_paired, judge
 from generation.report_table import interval, points
 
 if TYPE_CHECKING:
@@ -16,9 +15,8 @@ if TYPE_CHECKING:
 Kind = Literal["generators", "verifiers", "gains"]
 
 
-@dataclass(frozen=True, slots=True)
-class Named:
-    """One paired difference.
+class Asked(NamedTuple):
+    """One paired difference that a comparison asks for.
 
     Attributes:
         kind: ``generators`` (one rule, two generators), ``verifiers`` (two verifiers on one pool), or
@@ -26,20 +24,16 @@ class Named:
         first: what it is the difference of: a generator, or a verifier.
         second: what is taken away.
         within: the rule, or the verifier's or generator's name, that both share.
-        found: the difference.
-        p_holm: corrected for all differences of the comparison.
-        detectable: what would have been seen; None where nothing can be said of that.
-        verdict: what the data support.
+        mine: the first's accuracy, or gain, on each problem.
+        theirs: the second's.
     """
 
     kind: Kind
     first: str
     second: str
     within: str
-    found: Difference
-    p_holm: float
-    detectable: float | None
-    verdict: str
+    mine: PerProblem
+    theirs: PerProblem
 
     @property
     def what(self) -> str:
@@ -50,16 +44,22 @@ class Named:
             return f"{self.first} minus {self.second}, on {self.within}"
         return f"gain of {self.within} over majority: {self.first} minus {self.second}"
 
+
+class Named(NamedTuple):
+    """A difference that was asked for, and what it is judged to be."""
+
+    asked: Asked
+    judged: Judged
+
     @property
     def shown(self) -> bool:
         """Whether the data show a difference at all."""
-        return not self.verdict.startswith("no difference")
+        return not self.judged.verdict.startswith(NONE_SHOWN)
 
     def to_json(self) -> dict[str, Any]:
         """The difference as ``results.json`` has it."""
-        who = {"kind": self.kind, "first": self.first, "second": self.second, "within": self.within}
-        judged = {"p_holm": self.p_holm, "detectable": self.detectable, "verdict": self.verdict}
-        return {"what": self.what, **who, **self.found.to_json(), **judged}
+        who = {key: getattr(self.asked, key) for key in ("what", "kind", "first", "second", "within")}
+        return {**who, **self.judged.to_json()}
 
 
 def differences_of(cells: Sequence[Cell], bootstrap: int, seed: int) -> list[Named]:
@@ -74,15 +74,16 @@ def differences_of(cells: Sequence[Cell], bootstrap: int, seed: int) -> list[Nam
         Generator minus generator for majority vote and for each verifier's rule, verifier minus verifier on
         each pool, and the difference of the gains over majority.
     """
-    asked = [*_generators(cells), *_verifiers(cells), *_gains(cells)]
-    found = [compare_paired(mine, theirs, resamples=bootstrap, seed=seed) for *_, mine, theirs in asked]
-    corrected = holm([each.p for each in found])
-    named = []
-    for (kind, first, second, within, *_), difference, p_holm in zip(asked, found, corrected, strict=True):
-        detectable = detectable_difference(difference.of_problem, len(asked))
-        said = verdict(difference, p_holm, detectable, second if kind != "gains" else f"for {second}")
-        named.append(Named(kind, first, second, within, difference, p_holm, detectable, said))
-    return named
+    asked = {each.what: each for each in (*_generators(cells), *_verifiers(cells), *_gains(cells))}
+    found = {
+        what: compare_paired(each.mine, each.theirs, resamples=bootstrap, seed=seed)
+        for what, each in asked.items()
+    }
+    against = {
+        what: f"for {each.second}" if each.kind == "gains" else each.second for what, each in asked.items()
+    }
+    judged = judge(found, against)
+    return [Named(each, judged[what]) for what, each in asked.items()]
 
 
 def answer_of(cells: Sequence[Cell], differences: Sequence[Named]) -> str:
@@ -108,76 +109,57 @@ def answer_of(cells: Sequence[Cell], differences: Sequence[Named]) -> str:
     between = next(
         each
         for each in differences
-        if each.kind == "gains"
-        and each.within == name
-        and {each.first, each.second} == {weak.generator, strong.generator}
+        if each.asked.kind == "gains"
+        and each.asked.within == name
+        and {each.asked.first, each.asked.second} == {weak.generator, strong.generator}
     )
-    sign = 1 if between.first == weak.generator else -1
-    low, high = sorted(sign * bound for bound in between.found.ci95)
-    apart = f"{points(sign * between.found.value)} points {interval((low, high), signed=True)}"
+    sign = 1 if between.asked.first == weak.generator else -1
+    low, high = sorted(sign * bound for bound in between.judged.found.ci95)
+    apart = f"{points(sign * between.judged.found.value)} points {interval((low, high), signed=True)}"
     if between.shown:
-        more, less = (weak, strong) if sign * between.found.value > 0 else (strong, weak)
+        more, less = (weak, strong) if sign * between.judged.found.value > 0 else (strong, weak)
         said = f"it helps {more.generator} more than {less.generator}"
     else:
-        said = f"whether it helps one more than the other is not shown ({between.verdict.partition('; ')[2]})"
+        why = between.judged.verdict.partition("; ")[2]
+        said = f"whether it helps one more than the other is not shown ({why})"
     return (
         f"best of {weak.report.n} by {name} minus majority vote: {gains[0]}, {gains[1]}; "
-        f"the gains differ by {apart}, p = {between.p_holm:.2g}: {said}"
+        f"the gains differ by {apart}, p = {between.judged.p_holm:.2g}: {said}"
     )
 
 
-_Asked = tuple[Kind, str, str, str, PerProblem, PerProblem]
-
-
-def _generators(cells: Sequence[Cell]) -> Iterator[_Asked]:
+def _generators(cells: Sequence[Cell]) -> Iterator[Asked]:
     """One rule, two generators; majority vote is the same for every verifier, so it is compared once."""
     for second, first in combinations(dict.fromkeys(cell.generator for cell in cells), 2):
-        by_generator = [[cell for cell in cells if cell.generator == name] for name in (first, second)]
-        yield (
-            "generators",
-            first,
-            second,
-            "majority",
-            _rule(by_generator[0][0], "majority"),
-            _rule(by_generator[1][0], "majority"),
-        )
-        for mine in by_generator[0]:
-            for theirs in by_generator[1]:
-                if mine.verifier == theirs.verifier and _has(mine) and _has(theirs):
-                    yield "generators", first, second, mine.verifier, _headline(mine), _headline(theirs)
+        mine, theirs = ([cell for cell in cells if cell.generator == name] for name in (first, second))
+        votes = [each[0].report.of_problem("majority") for each in (mine, theirs)]
+        yield Asked("generators", first, second, "majority vote", *votes)
+        for one, other in product(mine, theirs):
+            if one.verifier == other.verifier and _has(one) and _has(other):
+                yield Asked("generators", first, second, one.verifier, _headline(one), _headline(other))
 
 
-def _verifiers(cells: Sequence[Cell]) -> Iterator[_Asked]:
+def _verifiers(cells: Sequence[Cell]) -> Iterator[Asked]:
     for theirs, mine in combinations([cell for cell in cells if _has(cell)], 2):
         if mine.generator == theirs.generator:
-            yield (
-                "verifiers",
-                mine.verifier,
-                theirs.verifier,
-                mine.generator,
-                _headline(mine),
-                _headline(theirs),
-            )
+            names = (mine.verifier, theirs.verifier, mine.generator)
+            yield Asked("verifiers", *names, _headline(mine), _headline(theirs))
 
 
-def _gains(cells: Sequence[Cell]) -> Iterator[_Asked]:
+def _gains(cells: Sequence[Cell]) -> Iterator[Asked]:
     for theirs, mine in combinations([cell for cell in cells if _has(cell)], 2):
         if mine.verifier == theirs.verifier:
-            yield "gains", mine.generator, theirs.generator, mine.verifier, _gain(mine), _gain(theirs)
+            names = (mine.generator, theirs.generator, mine.verifier)
+            yield Asked("gains", *names, _gain(mine), _gain(theirs))
 
 
 def _has(cell: Cell) -> bool:
     return cell.report.headline in cell.report.rules
 
 
-def _rule(cell: Cell, rule: str) -> PerProblem:
-    return PerProblem(cell.report.ids, cell.report.per_problem[rule])
-
-
 def _headline(cell: Cell) -> PerProblem:
-    return _rule(cell, cell.report.headline)
+    return cell.report.of_problem(cell.report.headline)
 
 
 def _gain(cell: Cell) -> PerProblem:
-    added = cell.report.per_problem[cell.report.headline] - cell.report.per_problem["majority"]
-    return PerProblem(cell.report.ids, added)
+    return cell.report.gain_of_problem(cell.report.headline)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from eval.significance import NONE_SHOWN, rounded_up
 from generation.compare.run import PICTURE
 from generation.report_table import interval, percent, points
 from shepherd import console
@@ -60,10 +61,10 @@ def show_comparison(result: Mapping[str, Any], folder: Path) -> None:
 
 def _shown(difference: Mapping[str, Any]) -> str:
     """The verdict, short enough for a column."""
-    if not difference["verdict"].startswith("no difference"):
+    if not difference["verdict"].startswith(NONE_SHOWN):
         return str(difference["verdict"])
     least = difference["detectable"]
-    return "not shown" if least is None else f"not shown ({percent(least)} would be)"
+    return "not shown" if least is None else f"not shown ({rounded_up(least)} would be)"
 
 
 def _row(cell: Mapping[str, Any]) -> list[str]:

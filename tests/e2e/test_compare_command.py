@@ -91,7 +91,7 @@ def test_pools_are_compared_on_the_problems_that_both_have(tmp_path: Path) -> No
     assert (found["problems"], found["problems_left_out"]) == (8, {"mine": 2, "theirs": 0})
     assert found["n"] == 3
     (only,) = found["differences"]
-    assert only["what"] == "theirs minus mine, majority"
+    assert only["what"] == "theirs minus mine, majority vote"
     assert only["difference"] == -1
     assert only["verdict"] == "worse than mine"
     assert found["cells"][0]["cost"]["generated_tokens"] is None

@@ -170,13 +170,23 @@ def test_generate_shows_its_config_and_runs_nothing(tmp_path: Path) -> None:
 
 def test_a_planted_best_candidate_is_chosen(pool: Path, scores: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    result = shepherd("rerank", "--pool", pool, "--scores", scores, "--out", out, "--json", *QUICK)
+    temperature = ("--set", "evaluation.softmin_temperature=0.5")
+    result = shepherd(
+        "rerank", "--pool", pool, "--scores", scores, "--out", out, "--json", *QUICK, *temperature
+    )
     assert result.exit_code == 0, result.output
     report = json.loads(result.stdout)
+    assert report["settings"]["softmin_temperature"] == 0.5
     keys = {"n", "problems", "pass_at_1", "pass_at_n", "rules", "paired", "curves", "policies"}
     assert set(report) >= keys
     assert (report["n"], report["problems"], report["pass_at_1"], report["pass_at_n"]) == (4, 4, 0.25, 1.0)
-    assert report["rules"]["min"] == {"accuracy": 1.0, "ci95": [1.0, 1.0]}
+    best = report["rules"]["min"]
+    assert (best["accuracy"], best["ci95"], best["minus_majority"]["problems_differing"]) == (
+        1.0,
+        [1.0, 1.0],
+        4,
+    )
+    assert best["minus_majority"]["verdict"] == "no difference shown; 4 problems are too few to show any"
     assert report["rules"]["majority"]["accuracy"] == 0.0
     assert report["rules"]["last"]["accuracy"] == 1.0
     assert report["paired"]["min_minus_majority"]["difference"] == 1.0

@@ -11,9 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from eval.report import RerankReport, evaluate
+from eval.significance import compare_paired, judge
 from shepherd.answers import extract
 from shepherd.records import Candidate, Problem, ProblemPool
 
@@ -51,16 +53,33 @@ def points(report: RerankReport, rule: str) -> dict[int, float]:
     return {n: estimate.value for n, estimate in report.curves[rule]}
 
 
-@pytest.mark.parametrize("name", SUBQ)
-def test_subq_curves_to_three_digits(foreign_data: Path, name: str) -> None:
-    rows = list(lines(foreign_data / "candidates" / f"subq_{name}_n13.jsonl.gz"))
+def subq(data: Path, name: str) -> RerankReport:
+    rows = list(lines(data / "candidates" / f"subq_{name}_n13.jsonl.gz"))
     pools = [
         ProblemPool(
             problem(row, index, "gold"), tuple(Candidate(each["text"] or "") for each in row["candidates"])
         )
         for index, row in enumerate(rows)
     ]
-    report = evaluate(pools, None, answer_style="subq", bootstrap=100)
+    return evaluate(pools, None, answer_style="subq", bootstrap=100)
+
+
+def test_one_real_generator_minus_the_other_problem_by_problem(foreign_data: Path) -> None:
+    reports = {name: subq(foreign_data, name) for name in SUBQ}
+    strong, weak = (reports[name].of_problem("majority") for name in ("chatgpt", "llama13b"))
+    found = compare_paired(strong, weak)
+    assert found.value == pytest.approx(0.657 - 0.292, abs=1e-3)
+    low, high = found.ci95
+    assert 0.33 < low < found.value < high < 0.40
+    assert judge({"it": found}, "llama13b")["it"].verdict == "better than llama13b"
+    # Paired, the interval is narrower than that of two generators on problems of their own would be.
+    apart = np.hypot(strong.accuracy.std(), weak.accuracy.std()) / np.sqrt(1315)
+    assert high - low < 2 * 1.96 * apart
+
+
+@pytest.mark.parametrize("name", SUBQ)
+def test_subq_curves_to_three_digits(foreign_data: Path, name: str) -> None:
+    report = subq(foreign_data, name)
     expected = SUBQ[name]
     assert (report.problems, report.n) == (1315, 13)
     assert round(report.pass_at_1, 3) == expected["pass_at_1"]

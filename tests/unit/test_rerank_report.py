@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from eval.report import RerankReport, evaluate
+from eval.significance import compare_paired
 from shepherd.errors import ShepherdError
 from shepherd.records import Candidate, Problem, ProblemPool
 
@@ -29,8 +30,8 @@ def measure(pools: Sequence[ProblemPool], scores: object = None, **options: obje
 
 
 BASELINES = ["majority", "shortest", "random"]
-SCORES = ["min", "prod", "last", "mean"]
-WEIGHTED = ["weighted_min", "weighted_prod", "weighted_last", "weighted_mean"]
+SCORES = ["min", "softmin", "prod", "last", "mean"]
+WEIGHTED = [f"weighted_{how}" for how in SCORES]
 ALL_RULES = ["majority", *SCORES, *WEIGHTED, "shuffled", "loglik", "shortest", "random"]
 
 
@@ -46,25 +47,27 @@ def test_a_planted_verifier_beats_a_misled_majority() -> None:
     assert found.rules["last"].value == 0.0  # the last step of the third wrong one scores highest
     assert found.rules["weighted_min"].value == 1.0
     assert found.rules["weighted_mean"].value == 0.0
-    pairs = {"min": 1.0, "prod": 1.0, "last": pytest.approx(2 / 3), "mean": 1.0, "shortest": 1.0}
-    assert found.auc_within_question == pairs
+    pairs = {"min": 1.0, "softmin": 1.0, "prod": 1.0, "last": pytest.approx(2 / 3), "mean": 1.0}
+    assert found.auc_within_question == {**pairs, "shortest": 1.0}
+    assert found.judged["min"].verdict == "better than majority"
+    assert found.judged["last"].verdict.startswith("no difference shown; the two agree on every problem")
 
 
 def test_the_keys_are_those_that_are_promised() -> None:
     pools = [pool(f"p{index}", [1, 2, 1, None, 3, 1], logprob=-0.5) for index in range(3)]
     scores = [[[0.5, 0.6]] * 6] * 3
     report = measure(pools, scores, extra={"shuffled": scores}).to_json()
-    assert list(report)[:-1] == [
-        *("n", "headline", "problems", "pass_at_1", "pass_at_n", "rules", "paired", "curves", "policies"),
+    assert list(report) == [
+        *("n", "headline", "problems", "pass_at_1", "pass_at_n", "rules", "paired", "curves"),
+        *("minus_headline", "policies", "auc_within_question", "settings"),
     ]
-    assert list(report)[-1] == "auc_within_question"
     assert list(report["rules"]) == ALL_RULES
     assert list(report["paired"]) == [f"{rule}_minus_majority" for rule in ALL_RULES if rule != "majority"]
     assert list(report["curves"]) == ["pass_at_n", *ALL_RULES]
     for points in report["curves"].values():
         assert [point["n"] for point in points] == [1, 2, 4, 6]
         assert all(point["ci95"][0] <= point["accuracy"] <= point["ci95"][1] for point in points)
-    assert set(report["rules"]["min"]) == {"accuracy", "ci95"}
+    assert set(report["rules"]["min"]) == {"accuracy", "ci95", "minus_majority"}
     assert set(report["paired"]["min_minus_majority"]) == {"difference", "ci95"}
     # Only what was drawn has a standard error: weighted votes between one and all candidates.
     with_error = {(rule, p["n"]) for rule, points in report["curves"].items() for p in points if "se" in p}
@@ -82,6 +85,61 @@ def test_without_a_verifier_only_the_baselines_are_left() -> None:
     ]
     one_without = [pool("p", [1, 2], logprob=-1.0), pool("q", [1, 2, 3])]
     assert list(measure(one_without).rules) == BASELINES
+
+
+def test_a_calibration_adds_the_rules_in_which_it_can_matter() -> None:
+    """A flat calibration makes every vote count the same: the weighted vote becomes majority's."""
+    pools = [pool(f"p{index}", [2, 2, 1, 1, 1]) for index in range(3)]
+    scores = [[[0.9, 0.8], [0.8, 0.9], [0.1, 0.2], [0.2, 0.1], [0.3, 0.3]]] * 3
+    flat = measure(pools, scores, calibration=lambda each: np.full_like(each, 0.5))
+    assert flat.rules["weighted_min"].value == 0.0
+    assert flat.rules["weighted_calibrated_min"].value == flat.rules["majority"].value == 1.0
+    assert [rule for rule in flat.rules if rule.startswith("calibrated")] == [
+        "calibrated_softmin", "calibrated_prod", "calibrated_mean"
+    ]  # fmt: skip
+    plain = measure(pools, scores)
+    assert {rule: each for rule, each in flat.rules.items() if "calibrated" not in rule} == plain.rules
+    assert (flat.settings["calibrated"], plain.settings["calibrated"]) == (True, False)
+    with pytest.raises(ValueError, match=r"outside \[0, 1\]"):
+        measure(pools, scores, calibration=lambda each: each + 1)
+    alone = measure(pools, calibration=lambda each: each)  # no scores, nothing to calibrate
+    assert list(alone.rules) == BASELINES
+
+
+def test_a_control_is_compared_with_the_headline_rule_and_with_majority() -> None:
+    pools = [pool(f"p{index}", [2, 2, 1]) for index in range(12)]
+    good, bad = [[[0.1], [0.1], [0.9]]] * 12, [[[0.9], [0.1], [0.1]]] * 12
+    found = measure(pools, good, extra={"shuffled": bad})
+    against = found.minus_headline["shuffled"]
+    assert (against.found.value, against.found.ci95, against.verdict) == (
+        -1.0,
+        (-1.0, -1.0),
+        "worse than min",
+    )
+    assert found.judged["min"].verdict == "better than majority"
+    assert measure(pools, None, extra={"shuffled": bad}).minus_headline == {}
+
+
+def test_two_reports_are_compared_problem_by_problem() -> None:
+    one = measure([pool(f"p{index}", [1, 1, 2]) for index in range(12)])
+    order = list(range(12))[::-1]
+    other = measure([pool(f"p{index}", [2, 2, 1] if index < 3 else [1, 1, 2]) for index in order])
+    found = compare_paired(one.of_problem("majority"), other.of_problem("majority"))
+    assert (found.value, found.problems_differing) == (0.25, 3)
+    assert found.of_problem.tolist() == [1.0] * 3 + [0.0] * 9
+    helped = compare_paired(other.gain_of_problem("shortest"), one.gain_of_problem("shortest"))
+    assert (helped.value, helped.problems_differing) == (0.25, 3)  # where majority fails, shortest does not
+    pooled = measure([pool("elsewhere", [1, 2])])
+    with pytest.raises(ShepherdError, match="not the same problems"):
+        compare_paired(one.of_problem("majority"), pooled.of_problem("majority"))
+
+
+def test_what_subsets_were_drawn_is_known_of_weighted_votes_below_the_pool() -> None:
+    pools = [pool("a", [1, 2, 1, 3]), pool("b", [2, 2, 3, 3])]
+    found = measure(pools, [[[0.5], [0.6], [0.1], [0.9]]] * 2, n=2, subsets=30)
+    assert found.subsets["weighted_min"].tolist() == [30, 0]  # nobody is right in b, whatever is drawn
+    assert found.of_problem("min").subsets is None
+    assert measure(pools, [[[0.5], [0.6], [0.1], [0.9]]] * 2).subsets["weighted_min"].tolist() == [0, 0]
 
 
 def test_policies_are_counted() -> None:

@@ -14,11 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import click
-import numpy as np
 import torch
 
-from eval.intervals import percentile_intervals
 from eval.report import RerankReport, StepScores, evaluate
+from eval.significance import judge, paired_difference
 from shepherd.assets import asset
 from shepherd.config import dump_yaml
 from shepherd.errors import ShepherdError
@@ -115,16 +114,19 @@ def _summand(config: TrainPrmConfig) -> str:
 
 
 def _differences(report: RerankReport, config: CompareHeadsConfig) -> dict[str, Any]:
-    """Each later head minus each earlier one, paired on problems."""
-    pairs = [(later, earlier) for earlier, later in combinations(config.heads, 2)]
-    if not pairs:
-        return {}
-    values = np.column_stack([report.per_problem[a] - report.per_problem[b] for a, b in pairs])
-    bounds = percentile_intervals(values, config.bootstrap, config.train.seed)
-    return {
-        f"{a}_minus_{b}": {"difference": float(mean), "ci95": [float(low), float(high)]}
-        for (a, b), mean, (low, high) in zip(pairs, values.mean(axis=0), bounds, strict=True)
+    """Each later head minus each earlier one, paired on problems and judged together."""
+    pairs = {f"{later}_minus_{earlier}": (later, earlier) for earlier, later in combinations(config.heads, 2)}
+    found = {
+        name: paired_difference(
+            report.per_problem[mine],
+            report.per_problem[other],
+            resamples=config.bootstrap,
+            seed=config.train.seed,
+        )
+        for name, (mine, other) in pairs.items()
     }
+    judged = judge(found, {name: other for name, (_, other) in pairs.items()})
+    return {name: each.to_json() for name, each in judged.items()}
 
 
 def _train(config: CompareHeadsConfig, head: HeadKind, run: Path) -> None:

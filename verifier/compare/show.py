@@ -22,9 +22,7 @@ def show_comparison(result: Mapping[str, Any], run: object) -> None:
         f"pass@1 {_percent(result['pass_at_1'])}, pass@{result['n']} {_percent(result['pass_at_n'])}"
     )
     for name, each in result["differences"].items():
-        low, high = each["ci95"]
-        verdict = "no difference is shown" if low <= 0 <= high else "a difference"
-        click.echo(f"{name.replace('_', ' ')}: {_points(each)}, {verdict}")
+        click.echo(f"{name.replace('_', ' ')}: {_points(each)}, {each['verdict']}")
     if "outcome" in heads:
         click.echo("outcome: its step figures are those of its values of prefixes; trained is the last alone")
     click.echo(f"files: {run}")

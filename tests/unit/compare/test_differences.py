@@ -57,8 +57,8 @@ def found(cells: list[Cell]) -> list[Named]:
 
 
 def test_every_pair_is_compared_once(found: list[Named]) -> None:
-    assert [each.what for each in found] == [
-        "strong minus weak, majority",
+    assert [each.asked.what for each in found] == [
+        "strong minus weak, majority vote",
         "strong minus weak, good",
         "strong minus weak, blind",
         "blind minus good, on weak",
@@ -70,9 +70,9 @@ def test_every_pair_is_compared_once(found: list[Named]) -> None:
 
 def test_a_difference_is_that_of_the_reports(cells: list[Cell], found: list[Named]) -> None:
     weak, blind, strong, _ = (cell.report for cell in cells)
-    by_name = {each.what: each for each in found}
+    by_name = {each.asked.what: each.judged for each in found}
     majority = strong.rules["majority"].value - weak.rules["majority"].value
-    assert by_name["strong minus weak, majority"].found.value == pytest.approx(majority)
+    assert by_name["strong minus weak, majority vote"].found.value == pytest.approx(majority)
     verifiers = blind.rules["min"].value - weak.rules["min"].value
     assert by_name["blind minus good, on weak"].found.value == pytest.approx(verifiers)
     gain = strong.paired["min"].value - weak.paired["min"].value
@@ -81,11 +81,13 @@ def test_a_difference_is_that_of_the_reports(cells: list[Cell], found: list[Name
 
 
 def test_verdicts_are_corrected_together(found: list[Named]) -> None:
-    assert all(each.p_holm >= each.found.p for each in found)
-    assert {each.what: each.verdict for each in found}["blind minus good, on weak"] == "worse than good"
+    assert all(each.judged.p_holm >= each.judged.found.p for each in found)
+    assert {each.asked.what: each.judged.verdict for each in found}[
+        "blind minus good, on weak"
+    ] == "worse than good"
     # On the strong generator's pool, where all is right, nothing can differ.
-    none = next(each for each in found if each.what == "blind minus good, on strong")
-    assert none.found.problems_differing == 0
+    none = next(each for each in found if each.asked.what == "blind minus good, on strong")
+    assert none.judged.found.problems_differing == 0
     assert not none.shown
 
 
@@ -118,8 +120,8 @@ def test_without_a_verifier_the_votes_are_compared() -> None:
         for name, right in (("a", 0.4), ("b", 0.9))
     ]
     found = differences_of(alone, 200, 0)
-    assert [each.what for each in found] == ["b minus a, majority"]
-    assert found[0].verdict == "better than a"
+    assert [each.asked.what for each in found] == ["b minus a, majority vote"]
+    assert found[0].judged.verdict == "better than a"
     assert "no verifier was used" in answer_of(alone, found)
 
 

@@ -82,9 +82,8 @@ def test_a_difference_is_that_of_the_reports(cells: list[Cell], found: list[Name
 
 def test_verdicts_are_corrected_together(found: list[Named]) -> None:
     assert all(each.judged.p_holm >= each.judged.found.p for each in found)
-    assert {each.asked.what: each.judged.verdict for each in found}[
-        "blind minus good, on weak"
-    ] == "worse than good"
+    verdicts = {each.asked.what: each.judged.verdict for each in found}
+    assert verdicts["blind minus good, on weak"] == "worse than good"
     # On the strong generator's pool, where all is right, nothing can differ.
     none = next(each for each in found if each.asked.what == "blind minus good, on strong")
     assert none.judged.found.problems_differing == 0

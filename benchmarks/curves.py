@@ -1,6 +1,6 @@
 """How long the exact curves, their intervals and their tests take; beside enumeration and beside sampling.
 
-    OMP_NUM_THREADS=2 .venv/bin/python benchmarks/curves.py      (half a minute; writes results/curves.json)
+    OMP_NUM_THREADS=2 .venv/bin/python benchmarks/curves.py      (a minute; writes results/curves.json)
 
 ``--problems`` and ``--size`` change the pool. Nothing is asserted. Two clocks are read: the wall's, which a
 busy machine slows down (the load is recorded beside it), and the processor's, which counts the seconds of all
@@ -106,7 +106,7 @@ def small_pools(rng: np.random.Generator) -> None:
     print(f"  {times:,.0f} times quicker, largest difference {np.abs(exact - listed).max():.1e}\n")
 
 
-def large_pools(problems: int, size: int, seed: int) -> dict[str, Any]:
+def large_pools(problems: int, size: int, seed: int, repeats: int) -> dict[str, Any]:
     """The budgeted work: every rule at every n, its interval and its test, paired with majority vote."""
     rng = np.random.default_rng(seed)
     ns = [1 << power for power in range(size.bit_length()) if 1 << power <= size]
@@ -115,21 +115,34 @@ def large_pools(problems: int, size: int, seed: int) -> dict[str, Any]:
     right, answered = codes == 0, codes >= 0
     rankings = {name: rng.random(codes.shape) + 0.3 * right for name in SCORES}
     before = peak_mib()
-    started, processor = time.monotonic(), time.process_time()
-    vote, voting = timed("majority vote", lambda: majority_accuracies(codes, right, ns))
-    ranked, ranking = timed(
-        f"best-of-n by {len(SCORES)} scores",
-        lambda: {name: best_of(by, answered, right, ns) for name, by in rankings.items()},
-    )
-    reached, passing = timed("pass@n", lambda: pass_at(right.sum(axis=1), size, ns))
-    curves = {name: Curve(each) for name, each in {"pass_at_n": reached, "majority": vote, **ranked}.items()}
-    columns = (2 * len(curves) - 1) * len(ns)
-    _, estimating = timed(
-        f"intervals of {columns} columns and tests of {(len(curves) - 1) * len(ns)}",
-        lambda: estimate_curves(curves, ns, resamples=RESAMPLES, seed=seed),
-    )
-    together = {"wall_s": time.monotonic() - started, "processor_s": time.process_time() - processor}
-    print(f"  {'together':<58} {together['wall_s']:8.2f} s, {together['processor_s']:8.2f} s of processor")
+    columns = (2 * (2 + len(SCORES)) - 1) * len(ns)
+
+    def once() -> dict[str, Any]:
+        load, started, processor = os.getloadavg()[0], time.monotonic(), time.process_time()
+        vote, voting = timed("majority vote", lambda: majority_accuracies(codes, right, ns))
+        ranked, ranking = timed(
+            f"best-of-n by {len(SCORES)} scores",
+            lambda: {name: Curve(best_of(by, answered, right, ns)) for name, by in rankings.items()},
+        )
+        reached, passing = timed("pass@n", lambda: pass_at(right.sum(axis=1), size, ns))
+        curves = {"pass_at_n": Curve(reached), "majority": Curve(vote), **ranked}
+        _, estimating = timed(
+            f"intervals of {columns} columns and tests of {(1 + len(SCORES)) * len(ns)}",
+            lambda: estimate_curves(curves, ns, resamples=RESAMPLES, seed=seed),
+        )
+        wall, processor = time.monotonic() - started, time.process_time() - processor
+        print(f"  {'together':<58} {wall:8.2f} s, {processor:8.2f} s of processor; load before {load:.2f}\n")
+        return {
+            "load_before": round(load, 2),
+            "wall_s": round(wall, 3),
+            "processor_s": round(processor, 3),
+            "majority": voting,
+            "best_of_n": ranking,
+            "pass_at_n": passing,
+            "intervals_and_tests": estimating,
+        }
+
+    runs = [once() for _ in range(repeats)]
     print(f"  peak memory {peak_mib():,} MiB, of which {before:,} MiB before, for the pool itself\n")
     return {
         "problems": problems,
@@ -140,13 +153,10 @@ def large_pools(problems: int, size: int, seed: int) -> dict[str, Any]:
         "flips": FLIPS,
         "columns": columns,
         "seed": seed,
-        "together": {clock: round(seconds, 3) for clock, seconds in together.items()},
-        "parts": {
-            "majority": voting, "best_of_n": ranking, "pass_at_n": passing, "intervals_and_tests": estimating
-        },
+        "runs": runs,
         "peak_mib": peak_mib(),
         "peak_mib_before": before,
-    }  # fmt: skip
+    }
 
 
 def statistics_alone(problems: int, seed: int) -> dict[str, Any]:
@@ -183,14 +193,13 @@ def main() -> None:
     parser.add_argument("--problems", type=int, default=1319)
     parser.add_argument("--size", type=int, default=1024)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--repeats", type=int, default=3, help="of the budgeted work, each with its load")
     given = parser.parse_args()
-    load = os.getloadavg()[0]
-    budgeted = large_pools(given.problems, given.size, given.seed)
+    budgeted = large_pools(given.problems, given.size, given.seed, given.repeats)
     found = {
         "date": datetime.now(UTC).date().isoformat(),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
         "threads": os.environ.get("OMP_NUM_THREADS", "not set"),
-        "load_before": round(load, 2),
         "versions": {
             "python": platform.python_version(),
             "numpy": np.__version__,
@@ -202,7 +211,6 @@ def main() -> None:
     rng = np.random.default_rng(given.seed)
     small_pools(rng)
     beside_sampling(given.problems, given.size, rng)
-    print(f"load before {load:.2f} on {os.cpu_count()} cores")
     write_json(RESULTS, found)
     print(f"written: {RESULTS}")
 

@@ -1,4 +1,4 @@
-"""The ruler: solution scores, selection rules, exact curves, intervals and step metrics; no torch.
+"""The ruler: solution scores, selection rules, exact curves, intervals, tests and step metrics; no torch.
 
 The public names are imported on first use, so that ``import eval`` costs nothing.
 """
@@ -12,13 +12,16 @@ if TYPE_CHECKING:
     from eval.plots import plot_curves
     from eval.report import RerankReport, evaluate
     from eval.scores import aggregate, solution_scores
+    from eval.significance import compare_paired, judge
     from eval.steps import StepMetrics, step_metrics
 
 __all__ = [
     "RerankReport",
     "StepMetrics",
     "aggregate",
+    "compare_paired",
     "evaluate",
+    "judge",
     "plot_curves",
     "solution_scores",
     "step_metrics",
@@ -28,7 +31,9 @@ _HOMES = {
     "RerankReport": "eval.report",
     "StepMetrics": "eval.steps",
     "aggregate": "eval.scores",
+    "compare_paired": "eval.significance",
     "evaluate": "eval.report",
+    "judge": "eval.significance",
     "plot_curves": "eval.plots",
     "solution_scores": "eval.scores",
     "step_metrics": "eval.steps",

@@ -92,6 +92,8 @@ class _Plan:
         tabled = np.tile(plain, (size + 1, 1)) if (size + 1) * len(plain) <= _TABLED else plain[None][:0]
         tabled[:1] = 1
         self._plain_powers = np.asarray(np.cumprod(tabled, axis=0), dtype=np.complex128)
+        turns = np.multiply.outer(np.arange(self.points), self.frequencies) % self.points
+        self._turned: ComplexArray = self.circle[turns]
         self._votes: dict[int, _Votes] = {}
         self._factors: dict[int, tuple[ComplexArray, ComplexArray]] = {}
 
@@ -111,8 +113,7 @@ class _Plan:
 
     def powers(self, exponents: IntArray) -> ComplexArray:
         """ω^exponent at each frequency; shape ``(len(exponents), frequencies)``."""
-        turns: IntArray = np.multiply.outer(exponents, self.frequencies) % self.points
-        return self.circle[turns]
+        return self._turned[exponents % self.points]
 
     def factors(self, count: int, first: int, last: int) -> tuple[ComplexArray, ComplexArray]:
         """Below j and exactly at j, for j in [first, last]: the two coefficients of an answer's factor."""
@@ -221,10 +222,11 @@ def _accuracy(right: int, sizes: Sequence[tuple[int, int]], size: int, n: int) -
     if not len(worth):
         return 0.0
     rows = rows[worth[0] : worth[-1] + 1]
+    first, odds = int(rows[0]), chance[rows[0] : rows[-1] + 1]
     active = []
     for votes, times in reversed(sizes):
-        level = rows[: max(votes + 1 - int(rows[0]), 0)]
-        part = (chance[level] * plan.votes(votes).at_least[level] > NEGLIGIBLE).nonzero()[0]
+        able = plan.votes(votes).at_least[first : first + len(rows)]
+        part = (odds[: len(able)] * able > NEGLIGIBLE).nonzero()[0]
         if not len(part):
             break  # the smaller ones reach j even less
         active.append(_Active(votes, times, int(part[0]), int(part[-1]) + 1))
@@ -273,9 +275,11 @@ def _rows(
         others[start:stop] -= answer.votes * answer.times
     base = plan.plain_powers(others) * plan.powers(rows - plan.n) * plan.mirror
     product = np.repeat(base[None, :, :], points, axis=0)
+    at_nodes = nodes[:, None, None].astype(np.complex128)
     for answer, start, stop in here:
         below, exactly = plan.factors(answer.votes, int(rows[start]), int(rows[stop - 1]))
-        factor = below + nodes[:, None, None] * exactly
+        factor = at_nodes * exactly
+        factor += below
         product[:, start:stop] *= factor if answer.times == 1 else _power(factor, answer.times)
     found: FloatArray = np.einsum("q,qjf->j", weights, product.real)
     return found

@@ -134,8 +134,8 @@ class RerankReport:
         """What one rule adds to majority vote on each problem, to be compared with that of another report.
 
         The difference of two gains says whether a verifier helps one generator more than another. That some
-        of the accuracies are drawn is not carried on: where n is below the pool's size, every problem on which
-        a weighted vote's gains are apart counts as differing.
+        of the accuracies are drawn is not carried on: where n is below the pool's size, every problem on
+        which a weighted vote's gains are apart counts as differing.
         """
         return PerProblem(self.ids, self.per_problem[rule] - self.per_problem["majority"])
 

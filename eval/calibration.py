@@ -1,10 +1,10 @@
 """Calibration of step scores: a map that is fitted on one split and used on others.
 
-``temperature`` divides the difference of the two label logits by one number (arXiv 1706.04599, section 4.2; for
-two classes ``logit(P) / T``), fitted by negative log-likelihood. It keeps every order strictly, so min and last
-rank solutions as before, and it moves 0.5 not at all; it matters where scores are added, multiplied or held
-against a threshold. ``isotonic`` is any rising steps-and-slopes function (scikit-learn's
-``IsotonicRegression``); it never turns an order round but makes ties.
+``temperature`` divides the difference of the two label logits by one number (arXiv 1706.04599, section 4.2;
+for two classes ``logit(P) / T``), fitted by negative log-likelihood. It keeps every order, so min and last
+rank solutions as before, and it does not move 0.5; it matters where scores are added, multiplied or held
+against another threshold. ``isotonic`` is any rising function (scikit-learn's ``IsotonicRegression``); it
+never turns an order round, but it makes ties.
 
 Neither raises the negative log-likelihood of the split it was fitted on: where the fitted map would (all of
 its scores right and sure, say), the identity is kept.
@@ -15,21 +15,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Protocol
 
 import numpy as np
 
 from eval.curves import BoolArray
+from eval.kinds import CalibrationKind
 from eval.reliability import CLIP, binary_nll
 from eval.scores import FloatArray
 from shepherd.errors import ShepherdError
 from shepherd.files import read_json
 
-Kind = Literal["none", "temperature", "isotonic"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
-
 KEY = "calibration"
-"""Where ``verifier.json`` keeps it; what stands there decides no score, so the verifier's id leaves it out."""
+"""Where ``verifier.json`` keeps it; it decides no score, so the verifier's id leaves it out."""
 
 FILE = "calibration.json"
 """What a run of `shepherd eval-steps` writes."""
@@ -108,7 +106,7 @@ class Calibrations:
     isotonic: Isotonic
     fitted_on: Mapping[str, Any]
 
-    def of(self, kind: Kind) -> Calibration:
+    def of(self, kind: CalibrationKind) -> Calibration:
         """The map of a kind; the identity for ``none``."""
         if kind == "temperature":
             return self.temperature

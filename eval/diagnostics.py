@@ -1,8 +1,8 @@
 """What is suspicious about step scores, an alarm line each. An alarm is a reason to look, not a verdict.
 
-Every function is pure and returns a `Diagnostic`: a value, the bound it is held against, and one sentence. Where
-there is nothing to measure the value is None and there is no alarm. The bounds are conventions, with a reason
-at each; they are wide, so that an alarm means something.
+Every function is pure and returns a `Diagnostic`: a value, the bound it is held against, and one sentence.
+Where there is nothing to measure the value is None and there is no alarm. The bounds are conventions, with a
+reason at each; they are wide, so that an alarm means something.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from eval.scores import FloatArray
+from shepherd.steps import prompt, render
 
 FEW = 10
 """With fewer rows than this nothing is an alarm: half of nine rows is no finding."""
@@ -45,6 +46,16 @@ class Diagnostic:
         return asdict(self)
 
 
+def text_length(question: str, steps: Sequence[str]) -> int:
+    """Characters of question and steps as a verifier reads them.
+
+    Example:
+        >>> text_length("2 + 2?", ["4"])
+        19
+    """
+    return len(prompt(question)) + len(render(steps))
+
+
 def minimum_on_last_step(scores: Sequence[Sequence[float]]) -> Diagnostic:
     """Share of solutions (of two steps or more) whose lowest score is the last step's.
 
@@ -63,7 +74,7 @@ def minimum_on_last_step(scores: Sequence[Sequence[float]]) -> Diagnostic:
     value = float(np.mean([each[-1] / each.sum() for each in lowest]))
     chance = float(np.mean([1 / len(each) for each in long]))
     bound = (1 + chance) / 2
-    says = f"the lowest score is the last step's in {value:.0%} of {len(long):,} solutions; chance is {chance:.0%}"
+    says = f"the last step scores lowest in {value:.0%} of {len(long):,} solutions, by chance in {chance:.0%}"
     return Diagnostic("minimum_on_last_step", value, bound, len(long) >= FEW and value > bound, says)
 
 
@@ -72,9 +83,9 @@ def rank_correlation(
 ) -> Diagnostic:
     """Spearman's correlation of solution scores with a size, among solutions of one kind at a time.
 
-    Long solutions are wrong more often, so a good verifier scores them lower; among right ones, or among wrong
-    ones, size should say little. The kinds' correlations are averaged by their solutions. The bound is 0.5 up
-    or down: a quarter of the ranks' variance is then size's.
+    Long solutions are wrong more often, so a good verifier scores them lower; among right ones, or among
+    wrong ones, size should say little. The kinds' correlations are averaged by their solutions. The bound is
+    0.5 up or down: a quarter of the ranks' variance is then size's.
 
     Args:
         name: of the diagnostic.
@@ -100,7 +111,9 @@ def rank_correlation(
     total = sum(count for _, count in parts)
     value = sum(each * count for each, count in parts) / total
     value = float(np.clip(round(value, 12), -1, 1))
-    says = f"rank correlation of the lowest score with {what} is {value:+.2f} over {total:,} solutions of like verdict"
+    says = (
+        f"rank correlation of the lowest score with {what}: {value:+.2f}, {total:,} solutions of like verdict"
+    )
     return Diagnostic(name, value, bound, total >= FEW and abs(value) > bound, says)
 
 
@@ -130,8 +143,8 @@ def right_answer_wrong_process(
         )
     value = float(np.mean(lucky))
     says = (
-        f"{len(lucky):,} of {len(answers):,} right answers have a wrong step; {value:.0%} of those are accepted "
-        f"step by step{_few(len(lucky))}"
+        f"{len(lucky):,} of {len(answers):,} right answers have a wrong step; {value:.0%} of those have all "
+        f"steps accepted{_few(len(lucky))}"
     )
     return Diagnostic(name, value, bound, len(lucky) >= FEW and value > bound, says)
 
@@ -179,7 +192,7 @@ def score_range(scores: FloatArray) -> Diagnostic:
 def score_entropy(scores: FloatArray) -> Diagnostic:
     """Entropy of the step scores over 20 bins of equal width, as a share of the most there can be.
 
-    Bound 0.05, from below: 98 in 100 in one bin and the rest in another have less, 97 have more. Such scores
+    Bound 0.05, from below: 97 in 100 in one bin and the rest in another have less, 96 have more. Such scores
     say one thing of nearly every step.
 
     Example:
@@ -216,8 +229,8 @@ def length_shift(characters: Sequence[int], trained: Mapping[str, float] | None)
     low, high = trained["p5"], trained["p95"]
     value = float(np.mean([not low <= each <= high for each in characters]))
     says = (
-        f"{value:.0%} of {len(characters):,} texts are outside {low:,.0f} to {high:,.0f} characters, where nine "
-        f"tenths of the training's were; their median is {np.median(characters):,.0f}"
+        f"{value:.0%} of {len(characters):,} texts are outside {low:,.0f} to {high:,.0f} characters, where "
+        f"nine tenths of the training's were; their median is {np.median(characters):,.0f}"
     )
     return Diagnostic("length_shift", value, 0.5, len(characters) >= FEW and value > 0.5, says)
 

@@ -6,7 +6,7 @@ clean rows called clean, and ``f1`` their harmonic mean: calling every row clean
 is worth nothing.
 
 A row is right at every threshold of one interval, ``(lowest, highest]``: above the score of its first error
-and not above any score before it. So the whole sweep over thresholds is two sorted lists and a cumulative sum.
+and not above any score before it. So the whole sweep is two sorted lists and a cumulative sum.
 """
 
 from __future__ import annotations

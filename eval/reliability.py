@@ -1,9 +1,10 @@
-"""Do step scores mean what they say? Brier score, negative log-likelihood, calibration error, by adaptive bins.
+"""Do step scores mean what they say? Negative log-likelihood, Brier score, calibration error.
 
-The bins hold equal numbers of steps (equal scores stay together), as scikit-learn's ``calibration_curve`` with
-``strategy="quantile"``: verifiers put most scores near 1, where bins of equal width would hold nearly all of
-them. ``ece`` is the mean distance of a bin's mean score from its share of good steps, weighted by its steps.
-It is pushed up by sampling, the more the fewer steps a bin has: even perfect scores have some.
+The bins are adaptive: they hold equal numbers of steps (equal scores stay together), as scikit-learn's
+``calibration_curve`` with ``strategy="quantile"``. Verifiers put most scores near 1, where bins of equal
+width would hold nearly all of them. ``ece`` is the mean distance of a bin's mean score from its share of good
+steps, weighted by its steps. It is pushed up by sampling, the more the fewer steps a bin has: even perfect
+scores have some.
 """
 
 from __future__ import annotations
@@ -15,14 +16,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from eval.curves import BoolArray, IntArray
+from eval.kinds import BINS
 from eval.resampling import interval, problem_weights
 from eval.scores import FloatArray
 
-BINS = 15
-"""Bins of the reliability diagram and of the calibration error."""
-
 CLIP = 1e-6
-"""In a logarithm a score is no nearer to 0 or 1 than this: one sure and wrong step costs 13.8 nats, not all."""
+"""In a logarithm a score is no nearer to 0 or 1 than this: one sure and wrong step costs 13.8 nats."""
 
 Interval = tuple[float, float] | None
 
@@ -32,7 +31,7 @@ class Bin(NamedTuple):
 
     mean_score: float
     share_good: float
-    count: int
+    steps: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +54,7 @@ class ScoredSteps:
 
 
 class Reliability(NamedTuple):
-    """Three proper or improper measures of the same thing; None without steps."""
+    """Three measures of the same thing, all the lower the better; None without steps."""
 
     nll: float | None
     brier: float | None
@@ -106,10 +105,10 @@ def expected_calibration_error(found: Sequence[Bin]) -> float | None:
         >>> round(expected_calibration_error([Bin(0.2, 0.0, 1), Bin(0.9, 0.8, 3)]), 3)
         0.125
     """
-    total = sum(each.count for each in found)
+    total = sum(each.steps for each in found)
     if not total:
         return None
-    return sum(abs(each.mean_score - each.share_good) * each.count for each in found) / total
+    return sum(abs(each.mean_score - each.share_good) * each.steps for each in found) / total
 
 
 def reliability(steps: ScoredSteps, bins: int = BINS) -> Reliability:
@@ -152,25 +151,6 @@ def reliability_intervals(
             drawn[name].append(weights @ total / there)
         drawn["ece"].append(np.abs(weights @ gap).sum(axis=1) / there)
     return {name: interval(getattr(value, name), np.concatenate(each)) for name, each in drawn.items()}
-
-
-def position_rates(steps: ScoredSteps, index: IntArray) -> FloatArray | None:
-    """What a forecaster who knows a step's index alone would say: the share of good steps at that index.
-
-    An index that these steps have not gets the share over all of them. None without steps.
-
-    Args:
-        steps: what it learns from.
-        index: of the steps it is asked about.
-    """
-    if not len(steps.good):
-        return None
-    size = int(max(steps.index.max(), index.max(initial=0))) + 1
-    seen = np.bincount(steps.index, minlength=size)
-    good = np.bincount(steps.index, weights=steps.good, minlength=size)
-    rates = np.divide(good, seen, out=np.full(size, steps.good.mean()), where=seen > 0)
-    found: FloatArray = rates[index]
-    return found
 
 
 def to_json(value: float | None, ci95: Interval) -> dict[str, Any]:

@@ -223,8 +223,7 @@ def _values(table: _Table) -> dict[str, float | None]:
 
 def _baselines(table: _Table) -> dict[str, float | None]:
     """The best that the index alone can do on these rows."""
-    seen = np.bincount(table.index)
-    rate = (np.bincount(table.index, weights=table.good) / np.maximum(seen, 1))[table.index]
+    rate = position_rates(table.good, table.index, table.index)
     # Good where the index is likelier among good steps than among bad ones: no other rule on the index has a
     # higher balanced accuracy.
     likely = rate >= np.mean(table.good) if len(rate) else rate > 0
@@ -240,6 +239,32 @@ def _baselines(table: _Table) -> dict[str, float | None]:
         "auc_within_position": None if within is None else 0.5,
         "auc_within_question": _mean(table.within_by_length),
     }
+
+
+def position_rates(good: BoolArray, index: IntArray, asked: IntArray) -> FloatArray:
+    """What a forecaster who knows a step's index alone says: the share of good steps at that index.
+
+    Args:
+        good: of the steps it learns from; shape ``(steps,)``.
+        index: of those steps in their solutions; shape ``(steps,)``.
+        asked: indices it is asked about; one that it has not seen gets the share over all.
+
+    Returns:
+        Shape of `asked`; NaN where it has seen nothing at all.
+
+    Example:
+        >>> good, index = np.array([True, True, False, False]), np.array([0, 0, 1, 1])
+        >>> position_rates(good, index, np.array([1, 0, 7])).tolist()
+        [0.0, 1.0, 0.5]
+    """
+    size = int(max(index.max(initial=0), asked.max(initial=0))) + 1
+    seen = np.bincount(index, minlength=size)
+    overall = float(good.mean()) if len(good) else np.nan
+    rates = np.divide(
+        np.bincount(index, weights=good, minlength=size), seen, out=np.full(size, overall), where=seen > 0
+    )
+    found: FloatArray = rates[asked]
+    return found
 
 
 def _step_figures(score: FloatArray, called: BoolArray, good: BoolArray) -> dict[str, float | None]:

@@ -25,7 +25,7 @@ from shepherd.errors import ShepherdError
 from verifier import checkpoint, folder, heldout
 from verifier import model as models
 from verifier.adalora import RankBudget, describe_ranks, ranks_of, settle
-from verifier.batches import EncodedRow, collate, plan_digest, questions_of
+from verifier.batches import EncodedRow, collate, plan_digest, questions_of, text_lengths
 from verifier.card import write_card
 from verifier.config import TrainPrmConfig
 from verifier.heads import Outcome, TrainedHead
@@ -171,6 +171,7 @@ class Trainer:
             "max_length": config.max_length,
             "contract": prepared.contract,
             "head": config.head,
+            "training_text": text_lengths(prepared.train),
         }
         best = self.progress.best_step or self.progress.step
         card = write_card(config, prepared, metrics, best, ranks)

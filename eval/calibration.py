@@ -20,7 +20,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from eval.curves import BoolArray
-from eval.kinds import CalibrationKind
+from eval.kinds import TEMPERATURES, CalibrationKind
 from eval.reliability import CLIP, binary_nll
 from eval.scores import FloatArray
 from shepherd.errors import ShepherdError
@@ -31,8 +31,6 @@ KEY = "calibration"
 
 FILE = "calibration.json"
 """What a run of `shepherd eval-steps` writes."""
-
-_LOG_T = (-5.0, 5.0)  # temperatures from 0.007 to 148
 
 
 class Calibration(Protocol):
@@ -159,7 +157,7 @@ def fit_temperature(score: FloatArray, good: BoolArray) -> Temperature:
     clipped = np.clip(score, CLIP, 1 - CLIP)
     sign = np.where(good, 1.0, -1.0) * (np.log(clipped) - np.log1p(-clipped))
     found = minimize_scalar(
-        lambda log_t: float(np.logaddexp(0, -sign / np.exp(log_t)).mean()), bounds=_LOG_T, method="bounded"
+        lambda log_t: float(np.logaddexp(0, -sign / np.exp(log_t)).mean()), bounds=np.log(TEMPERATURES), method="bounded"
     )
     fitted = Temperature(float(np.exp(found.x)))
     return fitted if binary_nll(fitted(score), good) < binary_nll(score, good) else Temperature()

@@ -7,5 +7,8 @@ from typing import Literal, get_args
 CalibrationKind = Literal["none", "temperature", "isotonic"]
 CALIBRATION_KINDS: tuple[CalibrationKind, ...] = get_args(CalibrationKind)
 
+TEMPERATURES = (0.01, 100.0)
+"""The least and the highest temperature that is tried."""
+
 BINS = 15
 """Bins of the reliability diagram and of the calibration error."""

@@ -90,8 +90,8 @@ def text_lengths(rows: EncodedRows) -> dict[str, int]:
     """How long the training texts are, in characters: what a verifier is told of, to notice other texts.
 
     Returns:
-        ``texts`` (how many), and their lengths' ``p5``, ``p25``, ``p50``, ``p75``, ``p95`` and ``max``; steps that
-        were cut off do not count. Empty without rows.
+        ``texts`` (how many), and their lengths' ``p5``, ``p25``, ``p50``, ``p75``, ``p95`` and ``max``; steps
+        that were cut off do not count. Empty without rows.
     """
     kept = [text_length(row.row.question, row.row.steps[: len(row.labels)]) for row in rows.rows]
     if not kept:

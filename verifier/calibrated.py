@@ -1,4 +1,4 @@
-"""A verifier's calibration: kept in its ``verifier.json``, read from there when it is asked for. No torch here."""
+"""A verifier's calibration: kept in its ``verifier.json``, read when it is asked for. No torch here."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ def calibration_file(verifier: str, source: str | None = None) -> Path:
     folder = find_place(verifier).folder
     if folder is None or not (folder / "verifier.json").is_file():
         raise ShepherdError(
-            f"{verifier}: has no verifier.json that could hold a calibration; fit one with shepherd eval-steps "
-            f"ROWS --verifier {verifier}, and name its run with --set calibration_from=RUN"
+            f"{verifier}: has no verifier.json that could hold a calibration; fit one with shepherd "
+            f"eval-steps ROWS --verifier {verifier}, and name its run with --set calibration_from=RUN"
         )
     return folder / "verifier.json"
 
@@ -62,8 +62,8 @@ def require_own_folder(verifier: str) -> Path:
     if verifier == "embedded" or place.folder is None or place.kind == "published":
         whose = "the packaged verifier" if verifier == "embedded" else "a published verifier"
         raise ShepherdError(
-            f"{verifier}: --save-calibration does not write into {whose}; leave it out, and use the run's own "
-            f"{FILE}: shepherd score --set calibration=temperature --set calibration_from=RUN"
+            f"{verifier}: --save-calibration does not write into {whose}; leave it out, and use the run's "
+            f"own {FILE}: shepherd score --set calibration=temperature --set calibration_from=RUN"
         )
     return place.folder / "verifier.json"
 

@@ -238,7 +238,8 @@ class ScoringConfig(Config):
         served_as: the verifier's name at the server; null where it is the same.
         shape: sizes of the verifier's base, for a plan where the base is not on this machine.
         batch_tokens: most padded tokens in one forward pass.
-        chunk: problems (or rows) scored together; part of the plan, so that a resumed run gives the same bytes.
+        chunk: problems (or rows) scored together; part of the plan, so that a resumed run gives the same
+            bytes.
         store: read scores that the store has, and keep those that are made.
     """
 
@@ -278,8 +279,8 @@ class ScoreConfig(ScoringConfig):
     Attributes:
         pool: ``embedded`` (the packaged pool) or a file.
         limit: the first so many problems; null for all.
-        calibration: what is done to the scores that are written: nothing, or the map that
-            `shepherd eval-steps --save-calibration` put into the verifier's verifier.json.
+        calibration: what is done to the scores that are written: nothing, or the map in the verifier's
+            verifier.json (of its training, or of `shepherd eval-steps --save-calibration`).
         calibration_from: the run of `shepherd eval-steps` (or a file) that has the map instead.
     """
 

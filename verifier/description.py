@@ -24,8 +24,8 @@ class Description:
     """``verifier.json`` without its schema version; where it has no `head`, that is ``lm``.
 
     What is known of the verifier and decides no score: `training_text` has quantiles of the lengths of the
-    texts it was trained on (see `verifier.batches.text_lengths`), `calibration` what
-    `shepherd eval-steps --save-calibration` fitted.
+    texts it was trained on (see `verifier.batches.text_lengths`), `calibration` what its training fitted on
+    held-out rows, or `shepherd eval-steps --save-calibration` on others.
     """
 
     base: str

@@ -20,7 +20,8 @@ class EvalStepsConfig(ScoringConfig):
         fit_fraction: share of the problems that are fitted on and not reported.
         scores: a file with a line a row, ``{"id", "step_scores"}``; no verifier is loaded.
         limit: the first so many rows of `data`, and of `fit`; null for all.
-        on_bad_row: a row whose labels do not fit its steps stops the run (``error``) or is counted (``skip``).
+        on_bad_row: a row whose labels do not fit its steps stops the run (``error``) or is counted
+            (``skip``).
         prm800k_neutral: label of a PRM800K step that a person rated neutral.
         bins: adaptive bins of the calibration error and of the reliability diagram.
         bootstrap: resamples of the problems for the intervals.

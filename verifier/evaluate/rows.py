@@ -1,10 +1,10 @@
 """Rows that step scores are judged on: every shape of `verifier.data`, and two that nobody trains on.
 
-- ProcessBench (arXiv 2412.06559): ``problem``, ``steps``, ``label``: the 0-based first wrong step, or -1 where
-  all are right; ``final_answer_correct``. Steps before the first error are right, it is wrong, and what follows
-  is unlabelled: nobody judged it.
-- BIG-Bench-Mistake (arXiv 2311.08516): ``input``, ``steps``, ``mistake_index``: 0-based, or null where there is
-  no mistake; read by the same rule. ``answer`` and ``target`` say whether the final answer is right.
+- ProcessBench (arXiv 2412.06559): ``problem``, ``steps``, ``label``: the 0-based first wrong step, or -1
+  where all are right; ``final_answer_correct``. Steps before the first error are right, it is wrong, and what
+  follows is unlabelled: nobody judged it.
+- BIG-Bench-Mistake (arXiv 2311.08516): ``input``, ``steps``, ``mistake_index``: 0-based, or null where there
+  is no mistake; read by the same rule. ``answer`` and ``target`` say whether the final answer is right.
 
 Any row may have ``final_answer_correct``. They are benchmarks, so `shepherd train-prm` does not read them.
 """

@@ -1,6 +1,6 @@
-"""`shepherd eval-steps`: rows -> step scores -> figures; each stage leaves its file, and scoring can be resumed.
+"""`shepherd eval-steps`: rows, step scores, figures; each stage leaves its file, and scoring can be resumed.
 
-scores.jsonl -> results.json, calibration.json, sweep.png, reliability.png (and .svg) -> verifier.json, if asked
+scores.jsonl -> results.json, calibration.json, sweep.png, reliability.png (and .svg), verifier.json if asked
 """
 
 from __future__ import annotations
@@ -98,8 +98,8 @@ def evaluate(config: EvalStepsConfig, run: Run, given: Given) -> dict[str, Any]:
     if config.save_calibration:
         if report.calibrations is None:
             raise ShepherdError(
-                f"{config.fit or config.data}: the rows to fit on have not both right and wrong steps, so there "
-                "is no calibration to save; give other rows with --fit FILE"
+                f"{config.fit or config.data}: the rows to fit on have not both right and wrong steps, so "
+                "there is no calibration to save; give other rows with --fit FILE"
             )
         run.log(f"calibration saved: {save_calibration(config.verifier, report.calibrations)}")
     return result

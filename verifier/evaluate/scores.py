@@ -1,7 +1,7 @@
 """Step scores of labelled rows: from a verifier into ``scores.jsonl``, a line a row, or from a file.
 
-Rows are scored in fixed chunks, as pools are (`verifier.pools`): a run that was stopped goes on and writes the
-same bytes. The steps are those of the row; no text is cut into steps anew.
+Rows are scored in fixed chunks, as pools are (`verifier.pools`): a run that was stopped goes on and writes
+the same bytes. The steps are those of the row; no text is cut into steps anew.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def score_rows(
                     line = {"id": each.name, "step_scores": mine, "verifier": verifier.id}
                     append_line(handle, line)
                     found.append(mine)
-                    bar.advance()
+            bar.advance(start + len(part) - max(start, done))
     if kept:
         tell(f"{kept:,} rows scored by verifier {verifier.id}")
     return found
@@ -119,8 +119,8 @@ def read_row_scores(path: str, rows: Sequence[NamedRow]) -> Scores:
     if missing:
         shown = ", ".join(f'"{each:.60}"' for each in missing[:3]) + (", …" if len(missing) > 3 else "")
         raise ShepherdError(
-            f"{path}: no scores for {len(missing)} of {len(rows)} rows ({shown}); a row is found by its id, or "
-            "by its number from 0 where it has none"
+            f"{path}: no scores for {len(missing)} of {len(rows)} rows ({shown}); a row is found by its id, "
+            "or by its number from 0 where it has none"
         )
     return [_line_scores(by_name[each.name][1], path, by_name[each.name][0], each) for each in rows]
 

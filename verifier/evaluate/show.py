@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from eval.kinds import TEMPERATURES
 from shepherd.console import clean, print_json, table
 from shepherd.files import read_json
 from verifier.show import RESULT
@@ -71,6 +72,7 @@ def _fitted(split: Mapping[str, Any]) -> str:
 
 
 def _show_calibration(calibration: Mapping[str, Any] | None) -> None:
+    least, most = TEMPERATURES
     if calibration is None:
         click.echo("calibration: none, the rows to fit on have not both right and wrong steps")
         return
@@ -84,7 +86,10 @@ def _show_calibration(calibration: Mapping[str, Any] | None) -> None:
         )
         for name, each in {"as it is": calibration["before"], **calibration["after"]}.items()
     ]
-    note = f"temperature {calibration['temperature']:.3f}; min and last keep their order under it"
+    fitted = calibration["temperature"]
+    note = f"temperature {fitted:.3f}; min and last keep their order under it"
+    if not least * 1.01 < fitted < most * 0.99:
+        note += f"; it is at the end of what was searched ({least:.3f} to {most:.0f}): the scores mean little here"
     table("calibration", ("", "NLL a step", "Brier score", "calibration error"), rows, note)
 
 

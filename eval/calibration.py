@@ -157,7 +157,9 @@ def fit_temperature(score: FloatArray, good: BoolArray) -> Temperature:
     clipped = np.clip(score, CLIP, 1 - CLIP)
     sign = np.where(good, 1.0, -1.0) * (np.log(clipped) - np.log1p(-clipped))
     found = minimize_scalar(
-        lambda log_t: float(np.logaddexp(0, -sign / np.exp(log_t)).mean()), bounds=np.log(TEMPERATURES), method="bounded"
+        lambda log_t: float(np.logaddexp(0, -sign / np.exp(log_t)).mean()),
+        bounds=np.log(TEMPERATURES),
+        method="bounded",
     )
     fitted = Temperature(float(np.exp(found.x)))
     return fitted if binary_nll(fitted(score), good) < binary_nll(score, good) else Temperature()

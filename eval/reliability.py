@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -151,8 +151,3 @@ def reliability_intervals(
             drawn[name].append(weights @ total / there)
         drawn["ece"].append(np.abs(weights @ gap).sum(axis=1) / there)
     return {name: interval(getattr(value, name), np.concatenate(each)) for name, each in drawn.items()}
-
-
-def to_json(value: float | None, ci95: Interval) -> dict[str, Any]:
-    """A figure with its interval."""
-    return {"value": value, "ci95": None if ci95 is None else list(ci95)}

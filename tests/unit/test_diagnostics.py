@@ -1,4 +1,4 @@
-"""Every diagnostic by hand, against plain counting, on both sides of its bound, and with nothing to measure."""
+"""Every diagnostic by hand, against plain counting, on both sides of its bound, and with nothing."""
 
 from __future__ import annotations
 

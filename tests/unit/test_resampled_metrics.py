@@ -37,7 +37,7 @@ def test_weights_are_scikit_learns_sample_weight(seed: int) -> None:
 
 @given(st.integers(0, 10_000))
 def test_every_step_metric_of_a_resample_is_that_of_the_repeated_rows(seed: int) -> None:
-    """The interval's resamples are the metric itself, on rows that stand there as often as they were drawn."""
+    """The interval's resamples are the metric itself, on rows repeated as often as they were drawn."""
     from eval import steps
 
     rng = np.random.default_rng(seed)

@@ -22,7 +22,9 @@ def rows_and_scores(seed: int, problems: int = 60, sharpness: float = 2.0) -> Sc
             size = int(rng.integers(2, 6))
             logits = rng.normal(2, 2, size=size)
             good = rng.random(size) < 1 / (1 + np.exp(-logits))
-            row = StepRow(f"q{seed}-{number}", tuple(f"step {at}" for at in range(size)), tuple(map(float, good)))
+            row = StepRow(
+                f"q{seed}-{number}", tuple(f"step {at}" for at in range(size)), tuple(map(float, good))
+            )
             rows.append(JudgedRow(row, bool(good.all())))
             scores.append((1 / (1 + np.exp(-sharpness * logits))).tolist())
     return Scored(rows, scores)
@@ -90,7 +92,9 @@ def test_intervals_hold_their_value_and_follow_the_seed() -> None:
         low, high = metric.ci95 or (1, 0)
         assert low <= metric.value <= high, name
     assert evaluate_steps(report, fit_on, bootstrap=200, seed=5) == found
-    assert evaluate_steps(report, fit_on, bootstrap=200, seed=6).metrics["auc"].ci95 != found.metrics["auc"].ci95
+    assert (
+        evaluate_steps(report, fit_on, bootstrap=200, seed=6).metrics["auc"].ci95 != found.metrics["auc"].ci95
+    )
 
 
 def test_nothing_to_fit_on_is_said_and_half_is_taken() -> None:

@@ -15,6 +15,7 @@ from typing import Any
 from eval.calibration import FILE, KEY
 from eval.step_plots import plot_reliability, plot_sweep
 from eval.step_report import JudgedRow, Scored, StepReport, evaluate_steps, split_by_problem
+from shepherd.console import clean
 from shepherd.errors import ShepherdError
 from shepherd.files import read_json, write_json
 from shepherd.runs import Run
@@ -171,6 +172,6 @@ def _training_text(config: EvalStepsConfig) -> dict[str, float] | None:
 
 def _draw(folder: Path, result: dict[str, Any], report: StepReport, config: EvalStepsConfig) -> None:
     whose = Path(config.scores).name if config.scores is not None else f"verifier {config.verifier}"
-    title = f"{Path(config.data).name}, {whose}"
+    title = clean(f"{Path(config.data).name}, {whose}")
     plot_sweep(result, folder / SWEEP, title)
     plot_reliability(result, report.calibrated_json(), folder / RELIABILITY, title)

@@ -89,7 +89,7 @@ def _show_calibration(calibration: Mapping[str, Any] | None) -> None:
     fitted = calibration["temperature"]
     note = f"temperature {fitted:.3f}; min and last keep their order under it"
     if not least * 1.01 < fitted < most * 0.99:
-        note += f"; it is at the end of what was searched ({least:.3f} to {most:.0f}): the scores mean little here"
+        note += f"; the end of what is tried ({least:g} to {most:g}): scores mean little here"
     table("calibration", ("", "NLL a step", "Brier score", "calibration error"), rows, note)
 
 

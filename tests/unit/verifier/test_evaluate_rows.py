@@ -116,7 +116,6 @@ def test_a_benchmark_is_not_trained_on(tmp_path: Path) -> None:
 
 
 def test_the_packaged_rows_are_not_those_of_the_training() -> None:
-    """And their labels are the checker's: `tests/unit/test_embedded_world.py` has that splits share no graph."""
     found, _ = read_judged("embedded")
     trained = {row["question"].strip() for _, row in read_jsonl(asset("rows"))}
     questions = {each.row.question.strip() for each in found}
@@ -138,7 +137,11 @@ def rows_of(*sizes: int, ids: str = "") -> list[JudgedRow]:
 def test_scores_are_found_by_id_or_by_order(tmp_path: Path) -> None:
     rows = name_rows(rows_of(1, 2, ids="ab"))
     path = tmp_path / "scores.jsonl"
-    lines = [{"id": "b", "step_scores": [0.5, 1]}, {"id": "a", "step_scores": [0]}, {"id": "c", "step_scores": []}]
+    lines = [
+        {"id": "b", "step_scores": [0.5, 1]},
+        {"id": "a", "step_scores": [0]},
+        {"id": "c", "step_scores": []},
+    ]
     assert read_row_scores(write(path, lines), rows) == [[0.0], [0.5, 1.0]]
     in_order = [{"step_scores": [0.25]}, {"step_scores": [0.5, 0.75]}]
     assert read_row_scores(write(path, in_order), rows) == [[0.25], [0.5, 0.75]]

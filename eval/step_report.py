@@ -360,6 +360,7 @@ def _counts(scored: Scored, first: FirstErrors) -> dict[str, int]:
         "rows_clean": int((~first.erroneous).sum()),
         "answers_right": sum(each is True for each in right),
         "answers_wrong": sum(each is False for each in right),
+        "steps_scored_0": sum(value == 0 for each in scored.scores for value in each),
     }
 
 

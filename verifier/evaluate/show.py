@@ -52,6 +52,10 @@ def show_steps(run: Path, as_json: bool) -> None:
         f"{counts['rows_erroneous']:,} rows with an error, {counts['rows_clean']:,} clean; "
         f"{counts['steps_labelled']:,} labelled steps, {counts['steps_bad']:,} wrong"
     )
+    if counts["steps_scored_0"]:
+        click.echo(
+            f"{counts['steps_scored_0']:,} steps score 0: as a rule they are beyond the model's context"
+        )
     click.echo(_fitted(split))
     _show_calibration(result["calibration"])
     for each in result["diagnostics"]:

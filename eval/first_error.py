@@ -163,7 +163,8 @@ def sweep(rows: FirstErrors) -> list[SweepPoint]:
     above every score, and no more than 1 unless a score is 1.
     """
     marks = _marks(rows)
-    error, clean = (_right_at_marks(rows, marks, kind.astype(np.float64)) for kind in _kinds(rows))
+    places = _places(rows, marks)
+    error, clean = (_right_at_marks(places, marks, kind.astype(np.float64)) for kind in _kinds(rows))
     errors, cleans = int(rows.erroneous.sum()), int((~rows.erroneous).sum())
     points = []
     for mark, caught, passed in zip(_thresholds(marks), error, clean, strict=True):
@@ -271,9 +272,9 @@ def _thresholds(marks: FloatArray) -> FloatArray:
     return np.concatenate([[0.0], middle, [last]])
 
 
-def _right_at_marks(rows: FirstErrors, marks: FloatArray, weights: FloatArray) -> FloatArray:
+def _right_at_marks(places: tuple[IntArray, IntArray], marks: FloatArray, weights: FloatArray) -> FloatArray:
     """Weight of the rows that are right in each interval; shape ``(marks + 1,)``."""
-    opens, closes = _places(rows, marks)
+    opens, closes = places
     size = len(marks) + 2
     change = np.bincount(opens, weights=weights, minlength=size) - np.bincount(
         closes, weights=weights, minlength=size
@@ -291,7 +292,7 @@ def _places(rows: FirstErrors, marks: FloatArray) -> tuple[IntArray, IntArray]:
 
 def _fit(rows: FirstErrors, marks: FloatArray, weights: FloatArray) -> FloatArray:
     """The best threshold under each row of weights; NaN where there are no rows of a kind."""
-    thresholds = _thresholds(marks)
+    thresholds, places = _thresholds(marks), _places(rows, marks)
     order = np.argsort(np.abs(thresholds - THRESHOLD), kind="stable")  # the first of equals is the nearest
     fitted = np.full(len(weights), np.nan)
     for number, each in enumerate(weights):
@@ -301,7 +302,7 @@ def _fit(rows: FirstErrors, marks: FloatArray, weights: FloatArray) -> FloatArra
             of = row[kind].sum()
             if of == 0:
                 break
-            shares.append(_right_at_marks(rows, marks, row * kind) / of)
+            shares.append(_right_at_marks(places, marks, row * kind) / of)
         if len(shares) == 2:
             # Sums of weights in another order differ in their last bits; equal is equal.
             f1 = np.round(harmonic(*shares), 12)

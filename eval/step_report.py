@@ -153,6 +153,7 @@ def evaluate_steps(
     fit_on: Scored,
     *,
     how: Aggregation = "min",
+    threshold: float | None = None,
     bins: int = BINS,
     bootstrap: int = 1000,
     seed: int = 0,
@@ -165,6 +166,7 @@ def evaluate_steps(
         report: the rows that every figure is of.
         fit_on: rows of other problems; may be empty, then the threshold is 0.5 and nothing is calibrated.
         how: from step scores to the solution score of ``auc_within_question``.
+        threshold: of the first error; None fits it.
         bins: of the calibration error.
         bootstrap: resamples of the problems.
         seed: of the resampling.
@@ -177,12 +179,14 @@ def evaluate_steps(
     plain = step_metrics(rows, report.scores, correct=verdicts, how=how, bootstrap=bootstrap, seed=seed)
     first, fit_first = _first_errors(report), _first_errors(fit_on)
     steps, fit_steps = _steps(report), _steps(fit_on)
-    fitted = fit_threshold(fit_first)
-    threshold = THRESHOLD if fitted is None else fitted
+    raw = _measured(steps, bins, bootstrap, seed)
+    fitted = fit_threshold(fit_first) if threshold is None else None
+    if threshold is None:
+        threshold = THRESHOLD if fitted is None else fitted
     metrics = {
         **_first_error_metrics(first, threshold, bootstrap, seed),
         "threshold": Metric(threshold, None, _threshold_interval(fit_first, fitted, bootstrap, seed)),
-        **_reliability_metrics(steps, fit_steps, bins, bootstrap, seed),
+        **_reliability_metrics(raw, steps, fit_steps, bins),
         **{name: getattr(plain, name) for name in METRICS},
     }
     calibrations = fit(fit_steps.score, fit_steps.good, _fitted_on(fit_on, fit_steps, fitted_on))
@@ -199,7 +203,7 @@ def evaluate_steps(
         if calibrations is None
         else {
             **calibrations.to_json(),
-            "before": _measured(steps, bins, bootstrap, seed),
+            "before": raw,
             "after": {name: _measured(each, bins, bootstrap, seed) for name, each in calibrated.items()},
         },
         diagnostics=diagnose(report, threshold, trained),
@@ -315,17 +319,18 @@ def _resampled(
 
 
 def _reliability_metrics(
-    steps: ScoredSteps, fit_steps: ScoredSteps, bins: int, bootstrap: int, seed: int
+    measured: Mapping[str, Mapping[str, Any]], steps: ScoredSteps, fit_steps: ScoredSteps, bins: int
 ) -> dict[str, Metric]:
-    value = reliability(steps, bins)
-    bounds = reliability_intervals(steps, bins=bins, resamples=bootstrap, seed=seed) if bootstrap else {}
+    """Brier score and calibration error, beside those of a forecaster who knows the position alone."""
     baseline = None
     if len(fit_steps.good) and len(steps.good):
         rates = position_rates(fit_steps.good, fit_steps.index, steps.index)
         baseline = reliability(_with(steps, rates), bins)
     return {
         name: Metric(
-            getattr(value, name), None if baseline is None else getattr(baseline, name), bounds.get(name)
+            measured[name]["value"],
+            None if baseline is None else getattr(baseline, name),
+            None if measured[name]["ci95"] is None else tuple(measured[name]["ci95"]),
         )
         for name in ("brier", "ece")
     }

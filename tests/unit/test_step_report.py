@@ -106,6 +106,15 @@ def test_nothing_to_fit_on_is_said_and_half_is_taken() -> None:
     assert found["fit_sweep"] == []
 
 
+def test_a_given_threshold_is_not_fitted() -> None:
+    report, fit_on = rows_and_scores(0), rows_and_scores(1)
+    found = evaluate_steps(report, fit_on, threshold=0.9, bootstrap=100).to_json()
+    assert found["threshold"] == {"value": 0.9, "ci95": None, "baseline": None}
+    assert found["f1"]["value"] == pytest.approx(f1(report, 0.9))
+    assert found["split"]["threshold_fitted"] is False
+    assert found["calibration"] is not None
+
+
 def test_rows_of_one_class_give_nulls_and_never_numbers() -> None:
     clean = [JudgedRow(StepRow(f"q{at}", ("a", "b"), (1.0, 1.0))) for at in range(4)]
     scored = Scored(clean, [[0.9, 0.8]] * 4)

@@ -36,7 +36,8 @@ def eval_steps(
     """Measure step scores on rows with step labels: first errors, ranking, calibration, alarms.
 
     FILE has a line a row: ProcessBench (problem, steps, label), BIG-Bench-Mistake (input, steps,
-    mistake_index), Math-Shepherd, TRL stepwise, PRM800K, or question, steps, labels. The default is the
+    mistake_index), Math-Shepherd, TRL stepwise, PRM800K, or question, steps, labels. NAME is
+    processbench-gsm8k, -math, -olympiadbench or -omnimath, or a set of train-prm. The default is the
     embedded world's test problems. Every figure has a 95% interval over problems and stands beside what a
     step's position alone would give; threshold and calibration are fitted on other problems.
     """

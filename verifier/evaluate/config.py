@@ -20,6 +20,8 @@ class EvalStepsConfig(ScoringConfig):
         fit_fraction: share of the problems that are fitted on and not reported.
         scores: a file with a line a row, ``{"id", "step_scores"}``; no verifier is loaded.
         limit: the first so many rows of `data`, and of `fit`; null for all.
+        threshold: below it a step is called wrong; null fits it. (ProcessBench took 0.5 for Math-Shepherd's
+            verifier, and for others the one fitted on its GSM8K rows.)
         on_bad_row: a row whose labels do not fit its steps stops the run (``error``) or is counted
             (``skip``).
         prm800k_neutral: label of a PRM800K step that a person rated neutral.
@@ -34,6 +36,7 @@ class EvalStepsConfig(ScoringConfig):
     fit_fraction: float = Field(0.5, gt=0, lt=1)
     scores: str | None = Field(None, min_length=1)
     limit: int | None = Field(None, ge=1)
+    threshold: float | None = Field(None, ge=0, le=1)
     on_bad_row: Literal["error", "skip"] = "error"
     prm800k_neutral: Literal["good", "bad", "null"] = "good"
     bins: int = Field(BINS, ge=2)

@@ -20,6 +20,7 @@ from eval.step_report import JudgedRow
 from shepherd.answers import extract
 from shepherd.assets import asset
 from shepherd.errors import ShepherdError, at
+from shepherd.hub import fetch_files
 from shepherd.problems.files import read_objects
 from shepherd.records import StepRow
 from verifier.data.math_shepherd import BadRowError
@@ -29,6 +30,7 @@ from verifier.data.rows import OnBadRow, RowCounts, Skipped, refuse_bad_rows
 from verifier.data.sources import locate
 
 EMBEDDED = "embedded"
+_PROCESSBENCH = ("gsm8k", "math", "olympiadbench", "omnimath")
 
 
 class _Shape(NamedTuple):
@@ -56,7 +58,8 @@ def read_judged(
     """Read rows with step labels.
 
     Args:
-        source: ``embedded`` (rows of the embedded world's test problems, by its exact checker), or what
+        source: ``embedded`` (rows of the embedded world's test problems, by its exact checker),
+            ``processbench-gsm8k``, ``-math``, ``-olympiadbench`` or ``-omnimath`` (from the hub), or what
             `verifier.data.sources.locate` knows.
         on_bad_row: what to do with labels that do not fit the steps.
         limit: the first so many rows.
@@ -82,8 +85,21 @@ def read_judged(
 
 
 def files_of(source: str) -> list[str]:
-    """The files that `read_judged` reads."""
-    return [str(asset("test-rows"))] if source == EMBEDDED else locate(source)
+    """The files that `read_judged` reads.
+
+    Raises:
+        ShepherdError: where there is none, or the hub cannot be reached.
+    """
+    if source == EMBEDDED:
+        return [str(asset("test-rows"))]
+    subset = source.removeprefix("processbench-")
+    if subset == source or subset not in _PROCESSBENCH:
+        return locate(source)
+    remedy = (
+        f"download {subset}.json of huggingface.co/datasets/Qwen/ProcessBench where there is a network, and "
+        "give it: shepherd eval-steps FILE"
+    )
+    return [str(path) for path in fetch_files("Qwen/ProcessBench", (f"{subset}.json",), remedy=remedy)]
 
 
 def name_rows(rows: Sequence[JudgedRow]) -> list[NamedRow]:

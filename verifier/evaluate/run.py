@@ -76,6 +76,7 @@ def evaluate(config: EvalStepsConfig, run: Run, given: Given) -> dict[str, Any]:
         _pick(rows, scores, report_on),
         _pick(rows, scores, fit_on),
         how=_rule(config),
+        threshold=config.threshold,
         bins=config.bins,
         bootstrap=config.bootstrap,
         seed=config.seed,
@@ -91,7 +92,8 @@ def evaluate(config: EvalStepsConfig, run: Run, given: Given) -> dict[str, Any]:
         **report.to_json(),
         "read": {"data": given.read.to_json(), "fit": given.fit_read and given.fit_read.to_json()},
     }
-    result["split"] = {**split, **result["split"]}
+    given_threshold = {"threshold_given": config.threshold is not None}
+    result["split"] = {**split, **result["split"], **given_threshold}
     _draw(run.path, result, report, config)
     write_json(run.path / RESULT, result)
     if report.calibrations is not None:

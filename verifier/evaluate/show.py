@@ -72,6 +72,8 @@ def _fitted(split: Mapping[str, Any]) -> str:
         sizes += f"; {split['left_out']:,} rows left out, their problems are reported on"
     if split["threshold_fitted"]:
         return f"threshold and calibration fitted on {sizes}"
+    if split["threshold_given"]:
+        return f"threshold given, calibration fitted on {sizes}"
     return f"threshold 0.5, not fitted: {sizes} have not both clean rows and rows with an error"
 
 

@@ -15,6 +15,7 @@ from shepherd.errors import ShepherdError
 from shepherd.files import read_jsonl
 from shepherd.records import StepRow
 from verifier.data.rows import read_rows
+from verifier.evaluate import rows as evaluate_rows
 from verifier.evaluate.rows import name_rows, read_judged
 from verifier.evaluate.scores import read_row_scores
 
@@ -168,6 +169,23 @@ def test_scores_that_do_not_fit_are_told(tmp_path: Path, lines: list[dict[str, A
     path = write(tmp_path / "scores.jsonl", lines)
     with pytest.raises(ShepherdError, match=said):
         read_row_scores(path, name_rows(rows_of(1, 2, ids="ab")))
+
+
+def test_processbench_comes_from_the_hub_by_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "math.json").write_text(json.dumps([{"problem": "q", "steps": STEPS, "label": 0}]))
+    asked = []
+
+    def fetch(repository: str, patterns: tuple[str, ...], *, remedy: str) -> list[Path]:
+        asked.append((repository, patterns, remedy))
+        return [tmp_path / "math.json"]
+
+    monkeypatch.setattr(evaluate_rows, "fetch_files", fetch)
+    found, _ = read_judged("processbench-math")
+    assert found[0].row.labels == (0.0, None, None)
+    assert asked[0][:2] == ("Qwen/ProcessBench", ("math.json",))
+    assert "math.json" in asked[0][2]
+    with pytest.raises(ShepherdError, match="processbench-maths: no such file"):
+        read_judged("processbench-maths")
 
 
 def test_names_are_unique() -> None:

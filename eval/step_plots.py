@@ -56,7 +56,9 @@ def plot_sweep(result: Mapping[str, Any], path: Path, title: str) -> list[Path]:
                  label=f"threshold {threshold['value']:.3f}, {how}")  # fmt: skip
     if threshold["ci95"] is not None:
         axes.axvspan(*threshold["ci95"], color="#767676", alpha=0.12, linewidth=0)
-    axes.set_xlim(0, 1)
+    # Beyond the last but one point nothing is below the threshold that was not before it.
+    last = result["sweep"][-2]["threshold"] if len(result["sweep"]) > 1 else 1.0
+    axes.set_xlim(0, min(1.0, 1.05 * max(last, threshold["value"])) or 1.0)
     axes.set_ylim(0, 1.02)
     axes.set_xlabel("threshold: a step that scores below it is called wrong")
     axes.set_ylabel("share of rows (F1: harmonic mean)")

@@ -7,8 +7,8 @@ is fitted on the labels that it is judged by, which flatters the baseline, never
 cannot be had by position at all: ``auc_within_position`` compares steps at one index only,
 ``auc_within_question`` compares right and wrong solutions of one question.
 
-Where a figure has no value (one class only), it is None: never a fake 0 or 1.
-Left out here: calibration, and thresholds fitted on another split.
+Where a figure has no value (one class only), it is None: never a fake 0 or 1. Here a step is judged at 0.5;
+thresholds that are fitted on another split are in `eval.first_error`, calibration in `eval.calibration`.
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ from typing import Any
 import numpy as np
 
 from eval.curves import BoolArray, IntArray
+from eval.first_error import THRESHOLD as THRESHOLD
+from eval.first_error import first_bad, first_below
+from eval.ranking import Ranking
+from eval.resampling import interval, problem_weights
 from eval.scores import Aggregation, FloatArray, solution_scores
 from eval.within_question import within_question_auc
 from shepherd.records import StepRow
-
-THRESHOLD = 0.5
-"""A step is taken as right from this score on, and a soft label as good from this value on."""
 
 METRICS = (
     "auc",
@@ -123,7 +124,7 @@ def step_metrics(
         correct: whether each row is a right solution (None: unknown); if not given, a row is right if it has
             labels and all of them are good.
         how: from step scores to the solution score of ``auc_within_question``.
-        bootstrap: resamples of the questions for 95% intervals; 0 for none (each costs a full evaluation).
+        bootstrap: resamples of the questions for 95% intervals (see `eval.resampling`); 0 for none.
         seed: of the resampling.
 
     Returns:
@@ -142,8 +143,8 @@ def step_metrics(
             raise ValueError(f"row {number}: expected {len(row.steps)} step scores, received {len(mine)}")
     verdicts = [_is_right(row) for row in rows] if correct is None else correct
     table = _table(rows, scores, verdicts, how)
-    values, baselines = _values(table, np.ones(table.questions)), _baselines(table)
-    bounds = _intervals(table, bootstrap, seed) if bootstrap else {}
+    values, baselines = _values(table), _baselines(table)
+    bounds = _intervals(table, values, bootstrap, seed) if bootstrap else {}
     metrics = {name: Metric(values[name], baselines[name], bounds.get(name)) for name in METRICS}
     labels = [label for row in rows for label in row.labels]
     return StepMetrics(
@@ -182,13 +183,9 @@ def _table(
     ]
     firsts = []
     for number, (row, mine) in enumerate(zip(rows, scores, strict=True)):
-        bad = next(
-            (at for at, label in enumerate(row.labels) if label is not None and label < THRESHOLD), None
-        )
-        if row.labels and None not in row.labels[:bad]:
-            length = len(row.labels)
-            found = next((at for at, score in enumerate(mine) if score < THRESHOLD), length)
-            firsts.append((found, length if bad is None else bad, length, question[number]))
+        bad = first_bad(row.labels)
+        if bad is not None:
+            firsts.append((first_below(mine, THRESHOLD), bad, len(row.labels), question[number]))
     judged = [number for number, verdict in enumerate(verdicts) if verdict is not None]
     right = np.array([verdicts[number] for number in judged], dtype=bool)
     of = np.array([question[number] for number in judged], dtype=np.int64)
@@ -214,23 +211,19 @@ def _padded(values: FloatArray, length: int) -> FloatArray:
     return np.append(values, np.full(length - len(values), np.nan))
 
 
-def _values(table: _Table, weights: FloatArray) -> dict[str, float | None]:
-    """All figures, each question (and all that is in it) counting ``weights[question]`` times."""
-    step, row = weights[table.step_question], weights[table.row_question]
-    exact = table.first_found == table.first_bad
+def _values(table: _Table) -> dict[str, float | None]:
+    """All figures."""
     return {
-        **_step_figures(table.score, table.score >= THRESHOLD, table.good, step),
-        "first_error_accuracy": _mean(exact, row),
-        "auc_within_position": _within_position(table, step),
-        "auc_within_question": _mean(table.within, weights),
+        **_step_figures(table.score, table.score >= THRESHOLD, table.good),
+        "first_error_accuracy": _mean(table.first_found == table.first_bad),
+        "auc_within_position": _within_position(table),
+        "auc_within_question": _mean(table.within),
     }
 
 
 def _baselines(table: _Table) -> dict[str, float | None]:
     """The best that the index alone can do on these rows."""
-    ones = np.ones(len(table.good))
-    seen = np.bincount(table.index)
-    rate = (np.bincount(table.index, weights=table.good) / np.maximum(seen, 1))[table.index]
+    rate = position_rates(table.good, table.index, table.index)
     # Good where the index is likelier among good steps than among bad ones: no other rule on the index has a
     # higher balanced accuracy.
     likely = rate >= np.mean(table.good) if len(rate) else rate > 0
@@ -239,60 +232,115 @@ def _baselines(table: _Table) -> dict[str, float | None]:
     exact = [
         np.mean(np.minimum(guess, table.length) == table.first_bad) for guess in guesses if len(table.length)
     ]
-    within = _within_position(table, ones)
+    within = _within_position(table)
     return {
-        **_step_figures(rate, likely, table.good, ones),
+        **_step_figures(rate, likely, table.good),
         "first_error_accuracy": float(max(exact)) if exact else None,
         "auc_within_position": None if within is None else 0.5,
-        "auc_within_question": _mean(table.within_by_length, np.ones(table.questions)),
+        "auc_within_question": _mean(table.within_by_length),
     }
 
 
-def _step_figures(
-    score: FloatArray, called: BoolArray, good: BoolArray, weights: FloatArray
-) -> dict[str, float | None]:
-    if not _both(good, weights):
+def position_rates(good: BoolArray, index: IntArray, asked: IntArray) -> FloatArray:
+    """What a forecaster who knows a step's index alone says: the share of good steps at that index.
+
+    Args:
+        good: of the steps it learns from; shape ``(steps,)``.
+        index: of those steps in their solutions; shape ``(steps,)``.
+        asked: indices it is asked about; one that it has not seen gets the share over all.
+
+    Returns:
+        Shape of `asked`; NaN where it has seen nothing at all.
+
+    Example:
+        >>> good, index = np.array([True, True, False, False]), np.array([0, 0, 1, 1])
+        >>> position_rates(good, index, np.array([1, 0, 7])).tolist()
+        [0.0, 1.0, 0.5]
+    """
+    size = int(max(index.max(initial=0), asked.max(initial=0))) + 1
+    seen = np.bincount(index, minlength=size)
+    overall = float(good.mean()) if len(good) else np.nan
+    rates = np.divide(
+        np.bincount(index, weights=good, minlength=size), seen, out=np.full(size, overall), where=seen > 0
+    )
+    found: FloatArray = rates[asked]
+    return found
+
+
+def _step_figures(score: FloatArray, called: BoolArray, good: BoolArray) -> dict[str, float | None]:
+    if good.all() or not good.any():
         return {"auc": None, "ap_bad": None, "balanced_accuracy": None}
     from sklearn import metrics  # takes a second to import
 
     return {
-        "auc": float(metrics.roc_auc_score(good, score, sample_weight=weights)),
-        "ap_bad": float(metrics.average_precision_score(~good, -score, sample_weight=weights)),
-        "balanced_accuracy": float(metrics.balanced_accuracy_score(good, called, sample_weight=weights)),
+        "auc": float(metrics.roc_auc_score(good, score)),
+        "ap_bad": float(metrics.average_precision_score(~good, -score)),
+        "balanced_accuracy": float(metrics.balanced_accuracy_score(good, called)),
     }
 
 
-def _within_position(table: _Table, weights: FloatArray) -> float | None:
+def _within_position(table: _Table) -> float | None:
     """AUC inside each index, weighted by its (good, bad) pairs."""
-    found, pairs = [], []
-    for index in np.unique(table.index):
-        here = table.index == index
-        good, weight = table.good[here], weights[here]
-        if _both(good, weight):
-            from sklearn import metrics
-
-            found.append(metrics.roc_auc_score(good, table.score[here], sample_weight=weight))
-            pairs.append(weight[good].sum() * weight[~good].sum())
-    return float(np.average(found, weights=pairs)) if found else None
+    found = _within_positions(_ranking_by_index(table), np.ones((1, table.questions)))[0]
+    return None if np.isnan(found) else float(found)
 
 
-def _both(good: BoolArray, weights: FloatArray) -> bool:
-    return bool(weights[good].sum() > 0 and weights[~good].sum() > 0)
+def _ranking_by_index(table: _Table) -> list[Ranking]:
+    indices = [table.index == index for index in np.unique(table.index)]
+    return [Ranking(table.score[here], table.good[here], table.step_question[here]) for here in indices]
 
 
-def _mean(values: FloatArray | BoolArray, weights: FloatArray) -> float | None:
-    known = ~np.isnan(values) & (weights > 0)
-    return float(np.average(values[known], weights=weights[known])) if known.any() else None
+def _within_positions(rankings: Sequence[Ranking], weights: FloatArray) -> FloatArray:
+    won, pairs = np.zeros(len(weights)), np.zeros(len(weights))
+    for ranking in rankings:
+        here, of = ranking.pairs_won(weights)
+        won, pairs = won + here, pairs + of
+    return _share(won, pairs)
 
 
-def _intervals(table: _Table, resamples: int, seed: int) -> dict[str, tuple[float, float]]:
-    """Percentile intervals over resampled questions; a resample without both classes is passed over."""
-    rng = np.random.default_rng(seed)
-    drawn: dict[str, list[float]] = {name: [] for name in METRICS}
-    for _ in range(resamples):
-        weights = np.bincount(rng.integers(table.questions, size=table.questions), minlength=table.questions)
-        for name, value in _values(table, weights.astype(np.float64)).items():
-            if value is not None:
-                drawn[name].append(value)
-    bounds = {name: np.quantile(values, [0.025, 0.975]) for name, values in drawn.items() if values}
-    return {name: (float(low), float(high)) for name, (low, high) in bounds.items()}
+def _mean(values: FloatArray | BoolArray) -> float | None:
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else None
+
+
+def _intervals(
+    table: _Table, values: Mapping[str, float | None], resamples: int, seed: int
+) -> dict[str, tuple[float, float] | None]:
+    """Intervals over resampled questions; a resample without both classes is passed over."""
+    if not len(table.good):
+        return {}
+    ranking, by_index = Ranking(table.score, table.good, table.step_question), _ranking_by_index(table)
+    blocks: dict[str, list[FloatArray]] = {name: [] for name in METRICS}
+    for weights in problem_weights(table.questions, resamples, seed, len(table.good)):
+        blocks["auc"].append(ranking.auc(weights))
+        blocks["ap_bad"].append(ranking.average_precision(weights))
+        blocks["balanced_accuracy"].append(_balanced(table, weights))
+        exact = (table.first_found == table.first_bad).astype(np.float64)
+        blocks["first_error_accuracy"].append(_mean_of(exact, table.row_question, weights))
+        blocks["auc_within_position"].append(_within_positions(by_index, weights))
+        known = ~np.isnan(table.within)
+        within = _mean_of(table.within[known], np.flatnonzero(known), weights)
+        blocks["auc_within_question"].append(within)
+    return {name: interval(values[name], np.concatenate(drawn)) for name, drawn in blocks.items()}
+
+
+def _balanced(table: _Table, weights: FloatArray) -> FloatArray:
+    """Balanced accuracy of each resample."""
+    hit = (table.score >= THRESHOLD) == table.good
+    recalls = [
+        _mean_of(hit[kind].astype(np.float64), table.step_question[kind], weights)
+        for kind in (table.good, ~table.good)
+    ]
+    return (recalls[0] + recalls[1]) / 2
+
+
+def _mean_of(values: FloatArray, question: IntArray, weights: FloatArray) -> FloatArray:
+    """Mean of what belongs to questions under each resample's weights; NaN where nothing is drawn."""
+    questions = weights.shape[1]
+    total = weights @ np.bincount(question, weights=values, minlength=questions)
+    return _share(total, weights @ np.bincount(question, minlength=questions))
+
+
+def _share(part: FloatArray, whole: FloatArray) -> FloatArray:
+    found: FloatArray = np.divide(part, whole, out=np.full(len(part), np.nan), where=whole > 0)
+    return found

@@ -7,7 +7,7 @@ from pathlib import Path
 from shepherd.errors import ShepherdError
 
 _FOLDER = Path(__file__).parent / "assets" / "embedded"
-_FILES = {"rows": "rows.jsonl.xz", "pool": "pool.jsonl.xz"}
+_FILES = {"rows": "rows.jsonl.xz", "test-rows": "test-rows.jsonl.xz", "pool": "pool.jsonl.xz"}
 _FOLDERS = ("tokenizer", "weak", "strong", "base", "verifier")
 
 PREFIX = "embedded:"
@@ -19,7 +19,7 @@ def asset(name: str) -> Path:
 
     Args:
         name: A model folder (``tokenizer``, ``weak``, ``strong``, ``base``, ``verifier``) or a file
-            (``rows``: training rows, ``pool``: a small candidate pool).
+            (``rows``: training rows, ``test-rows``: rows of test problems, ``pool``: a small candidate pool).
 
     Raises:
         ShepherdError: if there is no asset of this name, or it was not built.

@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "sft": ("generation.learn.cli:sft", "Fine-tune a generator on right solutions (LoRA)."),
     "generate": ("generation.cli:generate", "Sample candidate solutions of problems."),
     "score": ("verifier.cli:score", "Score every step of a pool's candidates, or of one solution."),
+    "eval-steps": ("verifier.evaluate.cli:eval_steps", "Judge step scores on rows with step labels."),
     "rerank": ("generation.cli:rerank", "Sample, score, choose the best of n; against majority vote."),
     "compare": ("generation.compare.cli:compare", "Compare generators and verifiers on the same problems."),
     "export": ("verifier.export.cli:export", "Merge an adapter into its 16-bit base; push it to the hub."),

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from eval.diagnostics import text_length
 from shepherd.errors import ShepherdError
 from shepherd.records import StepRow
 from verifier.tags import TagContract, encode
@@ -83,6 +84,20 @@ class Batch(NamedTuple):
     ids: torch.Tensor
     at: torch.Tensor
     targets: torch.Tensor
+
+
+def text_lengths(rows: EncodedRows) -> dict[str, int]:
+    """How long the training texts are, in characters: what a verifier is told of, to notice other texts.
+
+    Returns:
+        ``texts`` (how many), and their lengths' ``p5``, ``p25``, ``p50``, ``p75``, ``p95`` and ``max``; steps
+        that were cut off do not count. Empty without rows.
+    """
+    kept = [text_length(row.row.question, row.row.steps[: len(row.labels)]) for row in rows.rows]
+    if not kept:
+        return {}
+    quantiles = {f"p{at}": int(np.percentile(kept, at, method="inverted_cdf")) for at in (5, 25, 50, 75, 95)}
+    return {"texts": len(kept), **quantiles, "max": max(kept)}
 
 
 def encode_rows(

@@ -7,7 +7,7 @@ import sys
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -117,6 +117,7 @@ def score(
         text = sys.stdin.read() if solution in (None, "-") else solution
         _score_one(config, question, str(text), options.as_json)
         return
+    from verifier.calibrated import calibration_file, load_calibration
     from verifier.engines import require_scorer
     from verifier.places import input_files
 
@@ -125,6 +126,8 @@ def score(
         raise ShepherdError(f"{path}: no such pool; give a file of problems with candidates")
     require_scorer(config.scorer, config.verifier, config.published)
     inputs = [path, *input_files(config.verifier)]
+    if load_calibration(config.verifier, config.calibration, config.calibration_from) is not None:
+        inputs.append(calibration_file(config.verifier, config.calibration_from))
     seeds = {} if options.seed is None else {"scoring": options.seed}
     pools = read_pool(path)  # before there is a run, so that a bad file leaves none
     run = Run.create("score", config, options.out, seeds, inputs)
@@ -147,21 +150,32 @@ def _score_pool(run: Run, config: ScoreConfig, pools: list[ProblemPool], as_json
     from shepherd.files import write_json
     from shepherd.shelf import open_store
     from verifier import load_verifier, show
+    from verifier.calibrated import load_calibration
     from verifier.kept import scores_shelf
     from verifier.lazy import LazyVerifier
     from verifier.pools import score_pool
 
     pools = pools[: config.limit]
-    load = partial(load_verifier, config.verifier, **_loading(config))
+    calibrate = load_calibration(config.verifier, config.calibration, config.calibration_from)
+    load = partial(load_verifier, config.verifier, **config.loading)
     verifier = LazyVerifier(
         config.verifier, load, device=config.device, engine=config.scorer, threads=config.threads
     )
-    run.describe(verifier=verifier.id)
+    run.describe(verifier=verifier.id, calibration=config.calibration)
     started = time.monotonic()
     path, tokens = run.path / "scores.jsonl", config.batch_tokens
     with closing(verifier), open_store(config.store) as store:
         shelf = scores_shelf(store, verifier, batch_tokens=tokens)
-        found = score_pool(verifier, pools, path, chunk=config.chunk, batch_tokens=tokens, shelf=shelf)
+        found = score_pool(
+            verifier,
+            pools,
+            path,
+            chunk=config.chunk,
+            batch_tokens=tokens,
+            shelf=shelf,
+            calibration=config.calibration,
+            calibrate=calibrate,
+        )
     run.metric(**found["scored_now"], seconds=round(time.monotonic() - started, 3))
     run.log(f"scored {found['problems']} problems: {found['scored_now']}")
     write_json(run.path / show.RESULT, found)
@@ -170,36 +184,28 @@ def _score_pool(run: Run, config: ScoreConfig, pools: list[ProblemPool], as_json
 
 
 def _score_one(config: ScoreConfig, question: str, solution: str, as_json: bool) -> None:
+    import numpy as np
+
     from eval.scores import solution_scores
     from shepherd.console import print_json
     from shepherd.steps import split
     from verifier import load_verifier, show
+    from verifier.calibrated import load_calibration
 
     _set_threads(config.threads)
     steps = split(solution).steps
-    with closing(load_verifier(config.verifier, **_loading(config))) as verifier:
+    calibrate = load_calibration(config.verifier, config.calibration, config.calibration_from)
+    with closing(load_verifier(config.verifier, **config.loading)) as verifier:
         (scores,) = verifier.score(question, [solution])
+    if calibrate is not None:
+        scores = calibrate(np.array(scores)).tolist()
     whole = {how: float(solution_scores([scores], how)[0]) for how in ("min", "prod", "last", "mean")}
     if as_json:
         found = [{"text": step, "score": score} for step, score in zip(steps, scores, strict=True)]
-        about = {"rule": verifier.rule, "verifier": verifier.id}
+        about = {"rule": verifier.rule, "verifier": verifier.id, "calibration": config.calibration}
         print_json({"question": question, "steps": found, "solution": whole, **about})
         return
     show.show_steps(steps, scores, whole)
-
-
-def _loading(config: ScoreConfig) -> dict[str, Any]:
-    """How the config wants its verifier loaded."""
-    return {
-        "device": config.device,
-        "format": config.format,
-        "published": config.published,
-        "trust_remote_code": config.trust_remote_code,
-        "scorer": config.scorer,
-        "vllm": config.vllm,
-        "server": config.server,
-        "served_as": config.served_as,
-    }
 
 
 def _inputs(config: TrainPrmConfig) -> list[Path]:

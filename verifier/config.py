@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from pydantic import Field, model_validator
 
+from eval.kinds import CalibrationKind
 from shepherd.config import Config
 from shepherd.serving import ServerConfig, VllmConfig
 from shepherd.steps import TAG
@@ -233,8 +234,8 @@ class PublishedConfig(Config):
     separator: str = Field("\n", min_length=1)
 
 
-class ScoreConfig(Config):
-    """What `shepherd score` scores, and with what.
+class ScoringConfig(Config):
+    """Which verifier scores, and how it is loaded and run.
 
     Attributes:
         verifier: ``embedded``, a verifier folder, the run directory of `shepherd train-prm`, or a published
@@ -245,11 +246,10 @@ class ScoreConfig(Config):
         vllm: how the scorer ``vllm`` runs it.
         server: where the scorer ``server`` finds it.
         served_as: the verifier's name at the server; null where it is the same.
-        pool: ``embedded`` (the packaged pool) or a file.
         shape: sizes of the verifier's base, for a plan where the base is not on this machine.
-        limit: the first so many problems; null for all.
         batch_tokens: most padded tokens in one forward pass.
-        chunk: problems scored together; part of the plan, so that a resumed run gives the same bytes.
+        chunk: problems (or rows) scored together; part of the plan, so that a resumed run gives the same
+            bytes.
         store: read scores that the store has, and keep those that are made.
     """
 
@@ -262,10 +262,45 @@ class ScoreConfig(Config):
     vllm: VllmConfig = VllmConfig()
     server: ServerConfig = ServerConfig()
     served_as: str | None = None
-    pool: str = "embedded"
-    limit: int | None = Field(None, ge=1)
     batch_tokens: int = Field(16384, ge=1)
     chunk: int = Field(32, ge=1)
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int | None = Field(None, ge=1)
     store: bool = True
+
+    @property
+    def loading(self) -> dict[str, Any]:
+        """How `verifier.load_verifier` is to load it, by the names of its arguments."""
+        return {
+            "device": self.device,
+            "format": self.format,
+            "published": self.published,
+            "trust_remote_code": self.trust_remote_code,
+            "scorer": self.scorer,
+            "vllm": self.vllm,
+            "server": self.server,
+            "served_as": self.served_as,
+        }
+
+
+class ScoreConfig(ScoringConfig):
+    """What `shepherd score` scores, and with what.
+
+    Attributes:
+        pool: ``embedded`` (the packaged pool) or a file.
+        limit: the first so many problems; null for all.
+        calibration: what is done to the scores that are written: nothing, or the map in the verifier's
+            verifier.json (of its training, or of `shepherd eval-steps --save-calibration`).
+        calibration_from: the run of `shepherd eval-steps` (or a file) that has the map instead.
+    """
+
+    pool: str = "embedded"
+    limit: int | None = Field(None, ge=1)
+    calibration: CalibrationKind = "none"
+    calibration_from: str | None = Field(None, min_length=1)
+
+    @model_validator(mode="after")
+    def _asks_for_one(self) -> ScoreConfig:
+        if self.calibration_from is not None and self.calibration == "none":
+            raise ValueError("calibration_from without calibration: set calibration=temperature or isotonic")
+        return self

@@ -6,6 +6,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from eval.scores import Aggregation
 from shepherd.assets import asset
@@ -15,11 +16,17 @@ from verifier.config import HEADS, HeadKind
 from verifier.tags import TagContract
 
 _KIND = "shepherd-verifier"
+_DECIDES_NOTHING = frozenset({"base", "training_text", "calibration"})
 
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """``verifier.json`` without its schema version; where it has no `head`, that is ``lm``."""
+    """``verifier.json`` without its schema version; where it has no `head`, that is ``lm``.
+
+    What is known of the verifier and decides no score: `training_text` has quantiles of the lengths of the
+    texts it was trained on (see `verifier.batches.text_lengths`), `calibration` what its training fitted on
+    held-out rows, or `shepherd eval-steps --save-calibration` on others.
+    """
 
     base: str
     base_fingerprint: str
@@ -30,12 +37,14 @@ class Description:
     adapter_sha256: str
     head: HeadKind = "lm"
     head_sha256: str | None = None
+    training_text: dict[str, Any] | None = None
+    calibration: dict[str, Any] | None = None
     kind: str = _KIND
 
     @property
     def id(self) -> str:
         """Short hash of all that decides a score; where the base lies does not."""
-        decides = {key: value for key, value in asdict(self).items() if key != "base"}
+        decides = {key: value for key, value in asdict(self).items() if key not in _DECIDES_NOTHING}
         if self.head == "lm":  # the same as before there were other heads, so that old ids hold
             del decides["head"], decides["head_sha256"]
         return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:12]

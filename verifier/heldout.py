@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from eval import calibration
 from eval.solutions import solution_metrics
 from eval.steps import THRESHOLD, step_metrics
 from shepherd.records import StepRow
@@ -91,6 +92,33 @@ def evaluate(
             start += len(row.tags)
     values, targets = (torch.cat(each) for each in zip(*found, strict=True))
     return Evaluation(float(loss.losses(values, targets, questions).double().mean()), scores)
+
+
+def calibrate(
+    rows: EncodedRows, scores: Sequence[NDArray[np.float32]], fitted_on: str
+) -> dict[str, Any] | None:
+    """Calibrations fitted on the labelled steps of held-out rows, as ``verifier.json`` keeps them.
+
+    Args:
+        rows: held-out rows; what they were not trained to say is not fitted (an outcome head's single steps).
+        scores: P(+) at every kept step of each row.
+        fitted_on: what the file says of the data.
+
+    Returns:
+        None without held-out rows, or without both classes.
+    """
+    if not rows.rows:
+        return None
+    labels = np.concatenate([row.labels for row in rows.rows])
+    found, known = np.concatenate(list(scores)).astype(np.float64), np.isfinite(labels)
+    about = {
+        "data": fitted_on,
+        "problems": len({row.row.question.strip() for row in rows.rows}),
+        "rows": len(rows.rows),
+        "steps": int(known.sum()),
+    }
+    fitted = calibration.fit(found[known], labels[known] >= THRESHOLD, about)
+    return None if fitted is None else fitted.to_json()
 
 
 def measure(

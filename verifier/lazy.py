@@ -58,6 +58,12 @@ class LazyVerifier:
         with _threads(self.threads):
             return verifier.score_many(items, batch_tokens)
 
+    def score_steps(self, pairs: Sequence[tuple[str, Sequence[str]]], batch_tokens: int) -> list[list[float]]:
+        """Step scores of solutions that are cut into steps already."""
+        verifier = self.load()
+        with _threads(self.threads):
+            return verifier.score_steps(pairs, batch_tokens)
+
     def close(self) -> None:
         """Give back what the verifier holds, if it was loaded."""
         if self._verifier is not None:

@@ -22,6 +22,7 @@ from verifier.shape import Shape, find_shape, local_folder, parameters
 
 if TYPE_CHECKING:
     from verifier.compare.config import CompareHeadsConfig
+    from verifier.evaluate.config import EvalStepsConfig
     from verifier.prepare import Prepared
 
 TOKENS_A_TAG = 25
@@ -92,6 +93,16 @@ def plan_scoring(config: ScoreConfig) -> Plan:
         config.batch_tokens,
         published=config.published,
         device=config.device,
+    )
+    return Plan({"tokens_a_pass": config.batch_tokens}, (stage,), config.device)
+
+
+def plan_evaluation(config: EvalStepsConfig) -> Plan:
+    """What `shepherd eval-steps` would take; with scores from a file there is no model."""
+    if config.scores is not None:
+        return Plan({"scores": config.scores})
+    stage = scoring_stage(
+        config.verifier, config.shape, config.batch_tokens, published=config.published, device=config.device
     )
     return Plan({"tokens_a_pass": config.batch_tokens}, (stage,), config.device)
 

@@ -131,6 +131,17 @@ class Verifier:
                 results.append(scores)
         return results
 
+    def score_steps(
+        self, pairs: Sequence[tuple[str, Sequence[str]]], batch_tokens: int = 16384
+    ) -> list[StepScores]:
+        """Step scores of solutions that are cut into steps already, as rows with step labels are.
+
+        Args:
+            pairs: (question, steps) of each solution.
+            batch_tokens: most padded tokens in one forward pass.
+        """
+        return self._score_pairs([(question, tuple(steps)) for question, steps in pairs], batch_tokens)
+
     def _windows(
         self, items: Sequence[tuple[str, Sequence[str]]], batch_tokens: int
     ) -> list[list[tuple[str, Sequence[str]]]]:
@@ -151,6 +162,12 @@ class Verifier:
         self, items: Sequence[tuple[str, Sequence[str]]], batch_tokens: int
     ) -> list[list[StepScores]]:
         pairs = [(question, split(text).steps) for question, texts in items for text in texts]
+        found = iter(self._score_pairs(pairs, batch_tokens))
+        return [[next(found) for _ in texts] for _, texts in items]
+
+    def _score_pairs(
+        self, pairs: Sequence[tuple[str, tuple[str, ...]]], batch_tokens: int
+    ) -> list[StepScores]:
         # Repeated texts of one question are read once and get the very same numbers, so that ties stay ties.
         unique = {pair: i for i, pair in enumerate(dict.fromkeys(pairs))}
         keys = list(unique)
@@ -162,8 +179,7 @@ class Verifier:
         beyond = [int((solution.tags >= self.reader.context).sum()) for solution in encoded]
         self._count(pairs, unique, encoded, beyond)
         lists = [[float(f"{score:.8g}") for score in scores.tolist()] for scores in scored]
-        found = iter([list(lists[unique[pair]]) for pair in pairs])
-        return [[next(found) for _ in texts] for _, texts in items]
+        return [list(lists[unique[pair]]) for pair in pairs]
 
     def _count(
         self,

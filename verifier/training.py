@@ -25,7 +25,7 @@ from shepherd.errors import ShepherdError
 from verifier import checkpoint, folder, heldout
 from verifier import model as models
 from verifier.adalora import RankBudget, describe_ranks, ranks_of, settle
-from verifier.batches import EncodedRow, collate, plan_digest, questions_of
+from verifier.batches import EncodedRow, collate, plan_digest, questions_of, text_lengths
 from verifier.card import write_card
 from verifier.config import TrainPrmConfig
 from verifier.heads import Outcome, TrainedHead
@@ -141,7 +141,7 @@ class Trainer:
                     board.add("train", values, progress.step)
                 if self.prepared.heldout.rows and (last or progress.step % eval_every == 0):
                     self._centre()
-                    metrics = self._held_out_metrics()
+                    metrics = self._measure(self._evaluate())
                     self.run.metric(step=progress.step, heldout=metrics)
                     self.run.log(f"step {progress.step}: held out: {one_line(metrics)}")
                     board.add("heldout", metrics, progress.step)
@@ -162,7 +162,9 @@ class Trainer:
         if ranks is not None:
             self.run.log(describe_ranks(ranks))
         self._centre()
-        metrics = self._held_out_metrics() if prepared.heldout.rows else {}
+        found = self._evaluate() if prepared.heldout.rows else None
+        metrics = {} if found is None else self._measure(found)
+        held_out = [] if found is None else found.scores
         description = {
             "base": _lasting_name(config.base),
             "base_fingerprint": models.base_fingerprint(self.model, prepared.contract),
@@ -171,6 +173,8 @@ class Trainer:
             "max_length": config.max_length,
             "contract": prepared.contract,
             "head": config.head,
+            "training_text": text_lengths(prepared.train),
+            "calibration": heldout.calibrate(prepared.heldout, held_out, f"held out of {config.data}"),
         }
         best = self.progress.best_step or self.progress.step
         card = write_card(config, prepared, metrics, best, ranks)
@@ -250,7 +254,8 @@ class Trainer:
         if progress.stopped:
             self.run.log(f"stopped early at step {progress.step}; best was step {progress.best_step}")
 
-    def _held_out_metrics(self) -> dict[str, Any]:
+    def _evaluate(self) -> heldout.Evaluation:
+        """Loss and scores on the held-out rows."""
         prepared = self.prepared
         self.model.eval()
         # Unweighted, whatever the training's class weights: two runs are compared by it.
@@ -263,7 +268,11 @@ class Trainer:
             pad_id=prepared.pad_id,
         )
         self.model.train()
-        return {"loss": found.loss, **heldout.measure(prepared.heldout, found.scores, self.config.head)}
+        return found
+
+    def _measure(self, found: heldout.Evaluation) -> dict[str, Any]:
+        rows, head = self.prepared.heldout, self.config.head
+        return {"loss": found.loss, **heldout.measure(rows, found.scores, head)}
 
     def _centre(self) -> None:
         """Set the level of an outcome head's values, which pairs leave open."""

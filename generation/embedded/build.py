@@ -24,7 +24,7 @@ from typing import NamedTuple
 import click
 
 from generation.config import PromptConfig, SamplerConfig, SamplingConfig
-from generation.embedded.label import label_candidates
+from generation.embedded.label import is_right, label_candidates
 from generation.embedded.pretrain import PretrainConfig, pretrain
 from generation.embedded.tokenizer import train_tokenizer
 from generation.embedded.world import EmbeddedProblem, generate_problems, stream_problems
@@ -57,6 +57,7 @@ WEAK_MOMENT, STRONG_MOMENT = "weak", "base/at-0.8"
 """The moments of the trainings that are the generators, chosen on validation problems."""
 
 ROW_PROBLEMS, ROW_SEED = 5_000, 500
+TEST_ROW_PROBLEMS, TEST_ROW_N, TEST_ROW_SEED = 300, 4, 503
 POOL_PROBLEMS, POOL_N, POOL_TEMPERATURE, POOL_SEED = 100, 16, 0.7, 502
 
 
@@ -84,10 +85,11 @@ def build(work: Path) -> None:
     _stage(work / "base", lambda folder: _train(BASE, work, folder))
     _stage(work / "rows.jsonl.xz", lambda file: _make_rows(work, file))
     _stage(work / "pool.jsonl.xz", lambda file: _make_pool(work, file))
+    _stage(work / "test-rows.jsonl.xz", lambda file: _make_test_rows(work, file))
     for name, source in {"weak": WEAK_MOMENT, "strong": STRONG_MOMENT, "base": "base"}.items():
         _package(work / source, PACKAGED / name)
     _package(work / "tokenizer", PACKAGED / "tokenizer")
-    for file in ("rows.jsonl.xz", "pool.jsonl.xz"):
+    for file in ("rows.jsonl.xz", "pool.jsonl.xz", "test-rows.jsonl.xz"):
         shutil.copy(work / file, PACKAGED / file)
     _stage(work / "verifier", _train_verifier)
     _package(work / "verifier" / "verifier", PACKAGED / "verifier")
@@ -141,6 +143,25 @@ def _make_pool(work: Path, file: Path) -> None:
     """The weak generator's candidates for a few validation problems."""
     problems = generate_problems("validation", POOL_PROBLEMS, POOL_SEED)
     write_pool(file, _sample(work, Source(WEAK_MOMENT, POOL_TEMPERATURE, POOL_N), problems, POOL_SEED))
+
+
+def _make_test_rows(work: Path, file: Path) -> None:
+    """Candidates of both generators for test problems, labelled step by step: what `eval-steps` judges on."""
+    problems = generate_problems("test", TEST_ROW_PROBLEMS, TEST_ROW_SEED)
+    sources = [Source(model, POOL_TEMPERATURE, TEST_ROW_N) for model in (WEAK_MOMENT, STRONG_MOMENT)]
+    pools = [_sample(work, source, problems, TEST_ROW_SEED) for source in sources]
+    rows = []
+    for problem, *found in zip(problems, *pools, strict=True):
+        candidates = [each for pool in found for each in pool.candidates]
+        for number, row in enumerate(label_candidates(problem, candidates)):
+            rows.append(
+                {
+                    **row.to_json(),
+                    "id": f"{row.id}.{number}",
+                    "final_answer_correct": is_right(problem, row.steps),
+                }
+            )
+    files.write_jsonl(file, rows)
 
 
 def _sample(work: Path, source: Source, problems: Sequence[EmbeddedProblem], seed: int) -> list[ProblemPool]:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from generation.embedded.checker import Checker
 from generation.embedded.world import EmbeddedProblem
 from shepherd import steps as step_text
+from shepherd.answers import extract
 from shepherd.records import Candidate, StepRow
+
+
+def is_right(problem: EmbeddedProblem, steps: Sequence[str]) -> bool:
+    """Does a solution end in the problem's answer? None at all is not it."""
+    found = extract(step_text.render(steps), "shepherd")
+    return found is not None and found == problem.answer.value
 
 
 def label_candidates(problem: EmbeddedProblem, candidates: Iterable[Candidate]) -> Iterator[StepRow]:

@@ -93,8 +93,12 @@ def _parse_stepwise(data: Mapping[str, Any], where: str, line: int) -> Parsed:
     return _checked(StepRow(question=prompt.strip(), steps=tuple(steps), labels=values), ())
 
 
-def _checked(row: StepRow, oddities: Iterable[str]) -> Parsed:
-    """What holds for a row of any format."""
+def check_row(row: StepRow) -> None:
+    """Refuse what no row of any format may be.
+
+    Raises:
+        BadRowError: for no label at all, labels that are not as many as steps, a tag in a step, a blank step.
+    """
     if not row.steps or all(label is None for label in row.labels):
         raise BadRowError("no_labels", "no steps" if not row.steps else "no step has a label")
     if len(row.steps) != len(row.labels):
@@ -103,6 +107,11 @@ def _checked(row: StepRow, oddities: Iterable[str]) -> Parsed:
         raise BadRowError("tag_inside_step", f"a step holds the tag {TAG!r} in its own text")
     if not all(step.strip() for step in row.steps):
         raise BadRowError("blank_step", "a step has no text")
+
+
+def _checked(row: StepRow, oddities: Iterable[str]) -> Parsed:
+    """A row that is as it must be."""
+    check_row(row)
     found = list(oddities)
     if TAG in row.question and "question_holds_tag" not in found:
         found.append("question_holds_tag")

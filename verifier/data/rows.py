@@ -29,7 +29,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -137,7 +137,7 @@ def read_rows(
             if limit is not None and len(rows) >= limit:
                 break
         if on_bad_row == "error":
-            _refuse(path, [row for row in counts.skipped if row.kind not in _ALWAYS_SKIPPED])
+            refuse_bad_rows(path, counts.skipped)
     counts.kept = len(rows)
     if not rows:
         where = files[0] if len(files) == 1 else source
@@ -218,7 +218,13 @@ def _lines(path: str, bar: Progress | None) -> Iterator[tuple[int, dict[str, Any
     return read_jsonl(path, on_bytes=None if bar is None else lambda count: bar.advance(count / _MIB))
 
 
-def _refuse(path: str, bad: list[Skipped]) -> None:
+def refuse_bad_rows(path: str, skipped: Sequence[Skipped]) -> None:
+    """Stop at rows whose labels do not fit their steps; those that no rule can read are only counted.
+
+    Raises:
+        ShepherdError: naming the first of them and how many more there are.
+    """
+    bad = [row for row in skipped if row.kind not in _ALWAYS_SKIPPED]
     if not bad:
         return
     first = bad[0]

@@ -6,6 +6,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from shepherd.errors import ShepherdError
 from shepherd.files import read_json, write_json
@@ -34,6 +35,8 @@ class Exported:
         weights_sha256: by file name.
         head: the kind of head that the two classes were made from; it says how solutions are ranked.
         largest_difference: between its scores and the source's on the golden texts.
+        training_text: as the source has it.
+        calibration: as the source has it; or what was fitted on this one's scores since.
     """
 
     contract: TagContract
@@ -46,6 +49,8 @@ class Exported:
     weights_sha256: dict[str, str]
     head: HeadKind = "lm"
     largest_difference: float | None = None
+    training_text: dict[str, Any] | None = None
+    calibration: dict[str, Any] | None = None
     kind: str = EXPORTED
 
     @property

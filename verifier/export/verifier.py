@@ -87,6 +87,8 @@ def export_verifier(
             source_verifier=described.id,
             source_quantization=described.quantization,
             head=described.head,
+            training_text=described.training_text,
+            calibration=described.calibration,
             weights_sha256={path.name: sha256_file(path) for path in sorted(aside.glob("*.safetensors"))},
         )
         write_description(aside, made)

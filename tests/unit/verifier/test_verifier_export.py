@@ -140,6 +140,10 @@ def test_an_export_says_all_about_itself(whole: Path, exported: Path) -> None:
     assert described["classes"] == ["bad", "good"]
     assert described["source_verifier"] == load_verifier(str(whole)).id
     assert described["largest_difference"] < 1e-5
+    own = json.loads((whole / "verifier.json").read_text())
+    assert own["calibration"] is not None
+    assert described["calibration"] == own["calibration"]
+    assert described["training_text"] == own["training_text"]
     config = json.loads((exported / "config.json").read_text())
     assert config["architectures"] == ["LlamaForTokenClassification"]
     assert config["id2label"] == {"0": "bad", "1": "good"}

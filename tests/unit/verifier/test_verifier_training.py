@@ -9,16 +9,22 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
+from eval.calibration import read_calibration
+from eval.diagnostics import text_length
+from eval.reliability import binary_nll
 from shepherd.errors import ShepherdError
 from shepherd.records import StepRow
 from verifier import checkpoint, load_verifier
 from verifier.config import EarlyStopping, LoraConfig, TrainPrmConfig
+from verifier.description import read_description
 from verifier.prepare import prepare
 from verifier.training import Trainer, train
 
@@ -309,6 +315,36 @@ def test_a_heldout_file_is_never_trained_on(tiny: Any, config: TrainPrmConfig, t
     questions = {row.question for row in held}
     assert len(prepared.heldout.rows) == 20
     assert not questions & {row.row.question for row in prepared.train.rows}
+
+
+def test_what_it_was_trained_on_and_its_calibration_are_kept(
+    config: TrainPrmConfig, tiny: Any, tmp_path: Path
+) -> None:
+    folder = train(config, tiny.FakeRun(tmp_path)).folder
+    described = read_description(folder)
+    prepared = prepare(config)
+    kept = [text_length(row.row.question, row.row.steps[: len(row.labels)]) for row in prepared.train.rows]
+    found = described.training_text
+    assert found is not None
+    assert (found["texts"], found["max"]) == (len(kept), max(kept))
+    assert (
+        sum(length <= found["p50"] for length in kept)
+        >= len(kept) / 2
+        > sum(length < found["p50"] for length in kept)
+    )
+    # Fitted on the held-out steps: no map raises their loss.
+    calibrations = read_calibration(folder)
+    rows = prepared.heldout.rows
+    scores = load_verifier(str(folder)).score_steps(
+        [(row.row.question, row.row.steps[: len(row.labels)]) for row in rows]
+    )
+    flat = np.concatenate(scores)
+    good = np.concatenate([row.labels for row in rows]) >= 0.5
+    assert calibrations.fitted_on["steps"] == len(flat)
+    for kind in ("temperature", "isotonic"):
+        assert binary_nll(calibrations.of(kind)(flat), good) <= binary_nll(flat, good) + 1e-6
+    plain = replace(described, training_text=None, calibration=None)
+    assert plain.id == described.id
 
 
 def test_nothing_held_out_is_allowed_and_said(tiny: Any, config: TrainPrmConfig, tmp_path: Path) -> None:

@@ -15,14 +15,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from eval.curves import BoolArray
 from eval.kinds import TEMPERATURES, CalibrationKind
 from eval.reliability import CLIP, binary_nll
-from eval.scores import FloatArray
+from eval.scores import Calibration, FloatArray
 from shepherd.errors import ShepherdError
 from shepherd.files import read_json
 
@@ -31,14 +31,6 @@ KEY = "calibration"
 
 FILE = "calibration.json"
 """What a run of `shepherd eval-steps` writes."""
-
-
-class Calibration(Protocol):
-    """A map of step scores."""
-
-    def __call__(self, scores: FloatArray) -> FloatArray:
-        """Calibrated scores in [0, 1], any shape; never in another order than the scores."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from typing import Literal, get_args
 
 from pydantic import Field, field_validator, model_validator
 
+from eval.kinds import CalibrationKind
 from shepherd.answers import GRADER_TIMEOUT_S, AnswerStyle, Grader
 from shepherd.config import Config
 from shepherd.serving import ServerConfig, VllmConfig
@@ -191,6 +192,9 @@ class RerankConfig(SamplerConfig):
         scorer_server: where the scorer ``server`` finds it.
         served_as: the verifier's name at the server; null where it is the same.
         scores: a scores file in the verifier's place; no verifier is loaded.
+        calibration: adds the rules in which a calibrated score can matter (weighted votes, products, means),
+            by the map in the verifier's verifier.json; min and last keep their order, and are not repeated.
+        calibration_from: the run of `shepherd eval-steps` (or a file) that has the map instead.
         controls: further verifiers by the name of their row, which is best-of-n by what they are
             made for: min, or last for an outcome head.
         batch_tokens: most padded tokens a verifier reads in one pass.
@@ -209,6 +213,8 @@ class RerankConfig(SamplerConfig):
     scorer_server: ServerConfig = ServerConfig()
     served_as: str | None = None
     scores: str | None = None
+    calibration: CalibrationKind = "none"
+    calibration_from: str | None = Field(None, min_length=1)
     controls: dict[str, str] = Field(default_factory=dict)
     answers: AnswersConfig = AnswersConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
@@ -227,6 +233,12 @@ class RerankConfig(SamplerConfig):
     def _consistent(self) -> RerankConfig:
         if self.scores is None and self.verifier is None and self.controls:
             raise ValueError("controls need a verifier or scores beside them; remove --no-verifier, or them")
+        if self.calibration_from is not None and self.calibration == "none":
+            raise ValueError("calibration_from without calibration: set calibration=temperature or isotonic")
+        if self.calibration != "none" and self.scores is None and self.verifier is None:
+            raise ValueError("calibration needs a verifier or scores; remove --no-verifier, or it")
+        if self.calibration != "none" and self.scores is not None and self.calibration_from is None:
+            raise ValueError("calibration of given scores: say with calibration_from which run fitted it")
         return self
 
     @property

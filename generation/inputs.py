@@ -8,6 +8,7 @@ from generation.config import DemoConfig, RerankConfig, SamplerConfig
 from shepherd.assets import asset, resolve_model
 from shepherd.problems import files_of
 from verifier.adapter import find_adapter
+from verifier.calibrated import calibration_file
 from verifier.places import input_files
 
 
@@ -26,6 +27,8 @@ def rerank_files(config: RerankConfig) -> list[Path]:
         files.append(Path(config.scores))
     elif config.verifier is not None:
         files += input_files(config.verifier)
+    if config.calibration != "none":
+        files.append(calibration_file(str(config.verifier), config.calibration_from))
     return [*files, *(file for each in config.controls.values() for file in input_files(each))]
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from eval.grading import grade_pools
 from eval.plots import plot_curves
 from eval.report import RerankReport, evaluate
+from eval.scores import Calibration
 from generation import foreign
 from generation.config import RerankConfig
 from generation.generate import POOL, load_problems, sample_pool
@@ -23,6 +24,7 @@ from shepherd.errors import ShepherdError
 from shepherd.files import read_finished, read_json, write_json
 from shepherd.records import Problem, ProblemPool, ScoreLine, read_scores, write_pool, write_scores
 from shepherd.shelf import open_store
+from verifier.calibrated import load_calibration
 from verifier.description import rule_of_verifier
 from verifier.engines import require_scorer
 
@@ -66,11 +68,12 @@ def read_given(config: RerankConfig) -> Given:
 
 
 def require_verifiers(config: RerankConfig) -> None:
-    """Refuse a verifier that the configured engine cannot run, before anything is sampled.
+    """Refuse what the scoring could not do, before anything is sampled.
 
     Raises:
-        ShepherdError: as `verifier.engines.require_scorer`.
+        ShepherdError: as `verifier.engines.require_scorer` and `verifier.calibrated.load_calibration`.
     """
+    calibration_of(config)
     own = [] if config.verifier is None or config.scores is not None else [config.verifier]
     for verifier in (*own, *config.controls.values()):
         require_scorer(config.scorer, verifier, config.published)
@@ -104,6 +107,11 @@ def rerank(config: RerankConfig, folder: Path, log: Log, given: Given | None = N
     return result
 
 
+def calibration_of(config: RerankConfig) -> Calibration | None:
+    """The map that a config names for the verifier's scores, or for given ones."""
+    return load_calibration(str(config.verifier), config.calibration, config.calibration_from)
+
+
 def measure(
     config: RerankConfig,
     pools: Sequence[ProblemPool],
@@ -123,6 +131,7 @@ def measure(
         extra=controls,
         extra_rules={name: rule_of_verifier(verifier) for name, verifier in config.controls.items()},
         headline=rule_of_verifier(str(config.verifier)) if own else "min",
+        calibration=calibration_of(config),
         softmin_temperature=config.evaluation.softmin_temperature,
         seed=config.seed,
         bootstrap=config.evaluation.bootstrap,

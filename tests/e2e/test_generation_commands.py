@@ -233,6 +233,22 @@ def test_candidates_can_be_sampled_first(tiny: Path, tmp_path: Path) -> None:
     assert len(read_lines(out / "pool.jsonl")) == 3
 
 
+def test_calibrated_rules_stand_beside_the_plain_ones(pool: Path, scores: Path, tmp_path: Path) -> None:
+    maps = {"temperature": 2.0, "isotonic": {"x": [0.0, 0.5, 1.0], "y": [0.2, 0.2, 0.9]}, "fitted_on": {}}
+    fitted = tmp_path / "calibration.json"
+    fitted.write_text(json.dumps({"schema_version": 1, "calibration": maps}))
+    given = ("rerank", "--pool", pool, "--scores", scores, *QUICK)
+    how = ("--set", "calibration=isotonic", "--set", f"calibration_from={fitted}")
+    report = json.loads(shepherd(*given, *how, "--out", tmp_path / "run", "--json").stdout)
+    assert {"weighted_calibrated_min", "calibrated_prod"} <= set(report["rules"])
+    assert "calibrated_min" not in report["rules"]
+    # By the map 0.1 and 0.2 weigh 0.2 and the right one's 0.8 weighs 0.62: its one vote still outweighs two.
+    assert report["rules"]["weighted_calibrated_min"]["accuracy"] == 1
+    assert str(fitted) in json.loads((tmp_path / "run" / "manifest.json").read_text())["inputs"]
+    assert_refused(shepherd(*given, "--set", "calibration=isotonic"), "say with calibration_from")
+    assert_refused(shepherd(*given, "--set", f"calibration_from={fitted}"), "calibration_from without")
+
+
 @pytest.mark.parametrize("scorer", ["vllm", "server"])
 def test_an_engine_that_cannot_score_is_refused_before_anything_is_sampled(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scorer: str

@@ -65,7 +65,7 @@ def _count_flips(values: FloatArray) -> float | None:
         return None
     sums, chance = np.zeros(1), np.ones(1)
     for size, count in zip(apart[first].tolist(), times.tolist(), strict=True):
-        if len(sums) * (count + 1) > 16 * _STATES:
+        if len(sums) * (count + 1) > 4 * _STATES:
             return None
         steps = size * np.arange(-count, count + 1, 2)
         reached = np.add.outer(sums, steps).round(12).ravel()

@@ -12,13 +12,16 @@ if TYPE_CHECKING:
     from eval.plots import plot_curves
     from eval.report import RerankReport, evaluate
     from eval.scores import aggregate, solution_scores
+    from eval.step_report import StepReport, evaluate_steps
     from eval.steps import StepMetrics, step_metrics
 
 __all__ = [
     "RerankReport",
     "StepMetrics",
+    "StepReport",
     "aggregate",
     "evaluate",
+    "evaluate_steps",
     "plot_curves",
     "solution_scores",
     "step_metrics",
@@ -27,8 +30,10 @@ __all__ = [
 _HOMES = {
     "RerankReport": "eval.report",
     "StepMetrics": "eval.steps",
+    "StepReport": "eval.step_report",
     "aggregate": "eval.scores",
     "evaluate": "eval.report",
+    "evaluate_steps": "eval.step_report",
     "plot_curves": "eval.plots",
     "solution_scores": "eval.scores",
     "step_metrics": "eval.steps",

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from eval.calibration import FILE, KEY, Calibrations, read_calibration
+from eval.calibration import FILE, KEY, Calibration, Calibrations, read_calibration
 from eval.kinds import CalibrationKind
 from shepherd.errors import ShepherdError
 from shepherd.files import read_json, write_json
 from verifier.places import find_place
 
-if TYPE_CHECKING:
-    from eval.scores import FloatArray
 
-Calibrate = Callable[["FloatArray"], "FloatArray"]
-
-
-def load_calibration(verifier: str, kind: CalibrationKind, source: str | None = None) -> Calibrate | None:
+def load_calibration(verifier: str, kind: CalibrationKind, source: str | None = None) -> Calibration | None:
     """The map that turns a verifier's step scores into calibrated ones.
 
     Args:

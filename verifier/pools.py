@@ -14,13 +14,13 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from eval.calibration import Calibration
 from eval.kinds import CalibrationKind
 from shepherd.console import progress
 from shepherd.errors import ShepherdError
 from shepherd.files import append_line, read_finished
 from shepherd.records import ProblemPool, ScoreLine
 from shepherd.shelf import NOWHERE, Shelf, tell
-from verifier.calibrated import Calibrate
 from verifier.counts import ScoringCounts
 from verifier.kept import items_of, read_chunk, write_chunk
 from verifier.lazy import LazyVerifier
@@ -55,7 +55,7 @@ def score_pool(
     batch_tokens: int,
     shelf: Shelf = NOWHERE,
     calibration: CalibrationKind = "none",
-    calibrate: Calibrate | None = None,
+    calibrate: Calibration | None = None,
 ) -> dict[str, Any]:
     """Append the missing lines of `path` and say what was scored.
 
@@ -108,7 +108,7 @@ def score_pool(
     }
 
 
-def _calibrated(scores: list[list[float]], calibrate: Calibrate) -> list[list[float]]:
+def _calibrated(scores: list[list[float]], calibrate: Calibration) -> list[list[float]]:
     """The scores of one problem's candidates, calibrated, to the digits that scores have."""
     return [[float(f"{each:.8g}") for each in calibrate(np.array(mine))] for mine in scores]
 

@@ -13,14 +13,17 @@ if TYPE_CHECKING:
     from eval.report import RerankReport, evaluate
     from eval.scores import aggregate, solution_scores
     from eval.significance import compare_paired, judge
+    from eval.step_report import StepReport, evaluate_steps
     from eval.steps import StepMetrics, step_metrics
 
 __all__ = [
     "RerankReport",
     "StepMetrics",
+    "StepReport",
     "aggregate",
     "compare_paired",
     "evaluate",
+    "evaluate_steps",
     "judge",
     "plot_curves",
     "solution_scores",
@@ -30,9 +33,11 @@ __all__ = [
 _HOMES = {
     "RerankReport": "eval.report",
     "StepMetrics": "eval.steps",
+    "StepReport": "eval.step_report",
     "aggregate": "eval.scores",
     "compare_paired": "eval.significance",
     "evaluate": "eval.report",
+    "evaluate_steps": "eval.step_report",
     "judge": "eval.significance",
     "plot_curves": "eval.plots",
     "solution_scores": "eval.scores",

@@ -10,8 +10,9 @@ from typing import Generic, TypeVar
 
 import click
 
-from generation.config import POOL_FORMATS, DemoConfig, GenerateConfig, RerankConfig, SamplerConfig
+from generation.config import DemoConfig, GenerateConfig, RerankConfig, SamplerConfig
 from shepherd import console
+from shepherd.answers import POOL_FORMATS
 from shepherd.assets import asset, resolve_model
 from shepherd.config import load_config
 from shepherd.console import RunOptions, run_options, store_option

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from eval.figures import interval, percent, points
 from shepherd import console
 
 Report = Mapping[str, Any]
@@ -70,32 +71,6 @@ def sentence(report: Report, rule: str | None = None) -> str:
     return (
         f"best of {report['n']} by {rule}: {mine}% {at}, majority vote: {majority}%; {difference}, {verdict}"
     )
-
-
-def percent(value: float) -> str:
-    """A share in percent, one decimal.
-
-    Example:
-        >>> percent(0.6566)
-        '65.7'
-    """
-    return f"{100 * value:.1f}"
-
-
-def points(value: float) -> str:
-    """A difference in points, with its sign.
-
-    Example:
-        >>> points(-0.004), points(0.0)
-        ('-0.4', '+0.0')
-    """
-    return f"{100 * value:+.1f}"
-
-
-def interval(bounds: tuple[float, float], signed: bool = False) -> str:
-    """An interval in percent or points."""
-    low, high = (points(each) if signed else percent(each) for each in bounds)
-    return f"[{low}, {high}]"
 
 
 def _auc(value: float | None) -> str:

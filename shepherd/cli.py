@@ -24,6 +24,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "generate": ("generation.cli:generate", "Sample candidate solutions of problems."),
     "score": ("verifier.cli:score", "Score every step of a pool's candidates, or of one solution."),
     "rerank": ("generation.cli:rerank", "Sample, score, choose the best of n; against majority vote."),
+    "report": ("eval.page.cli:report", "Runs as one HTML page, with every step to look at."),
     "export": ("verifier.export.cli:export", "Merge an adapter into its 16-bit base; push it to the hub."),
     "problems": ("generation.embedded.cli:problems", "Write problems of the embedded world to a file."),
     "data": ("verifier.data.cli:data", "Check training data: rows, lengths, contamination."),

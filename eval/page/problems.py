@@ -1,0 +1,251 @@
+"""What the step viewer knows of each problem: answers, votes, what each rule takes, and which filters it is in.
+
+Grades and rules are those of the report (`eval.grading`, `eval.rules`), over the whole pool of each problem.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from eval.grading import Answer, GradedProblem, ballots_of, grade_pools
+from eval.rules import Ballots, taken
+from eval.scores import AGGREGATIONS, Aggregation, FloatArray, aggregate, solution_scores
+from eval.steps import THRESHOLD
+from shepherd import steps as step_text
+from shepherd.answers import AnswerStyle, Grader
+from shepherd.records import Candidate, ProblemPool, ScoreLine
+
+BLOCK = 50
+"""Problems packed together: what the page unpacks to show one of them."""
+
+FILTERS = {
+    "verifier_right": "verifier right, majority wrong",
+    "majority_right": "majority right, verifier wrong",
+    "disagree": "verifier and majority take different answers",
+    "alarm": "any alarm",
+    "alarm_accepted": "alarm: a wrong answer with every step accepted",
+    "alarm_rejected": "alarm: a right answer with a step rejected",
+    "alarm_silent": "alarm: nobody answered",
+    "majority_wrong": "majority wrong",
+    "tied": "the vote is tied",
+    "none_right": "no candidate right",
+    "ungraded": "no gold answer",
+}
+"""Sets of problems that the viewer can show, and how it calls them; a problem's bits are in this order.
+
+Right and wrong are chances where rules tie: the verifier is right and majority wrong where its chance of
+being right is the larger one, so the first two sets together are the problems on which the two differ.
+"""
+
+_NEED_SCORES = {"verifier_right", "majority_right", "disagree", "alarm_accepted", "alarm_rejected"}
+
+
+@dataclass(frozen=True, slots=True)
+class Viewer:
+    """The problems of one run, for the page.
+
+    Attributes:
+        index: what the list, search and filters need of all problems, as JSON.
+        blocks: candidates with their steps, `BLOCK` problems each, as JSON.
+        counts: problems in each filter that the run can have.
+    """
+
+    index: dict[str, Any]
+    blocks: list[list[dict[str, Any]]]
+    counts: dict[str, int]
+
+
+def view(
+    pools: Sequence[ProblemPool],
+    scores: Sequence[ScoreLine] | None,
+    *,
+    style: AnswerStyle,
+    grader: Grader,
+    grader_timeout_s: float,
+    headline: Aggregation,
+) -> Viewer:
+    """Grade every problem and work out what the viewer shows of it.
+
+    Args:
+        pools: problems with their candidates.
+        scores: their step scores, in the same order; None where there are none.
+        style: how the candidates state their answers.
+        grader: how answers are compared.
+        grader_timeout_s: seconds that math-verify is given for one pair of answers.
+        headline: the rule that the verifier was made for, which the filters compare with majority.
+
+    Returns:
+        Index, blocks and counts.
+    """
+    graded = grade_pools(pools, style, grader, timeout_s=grader_timeout_s)
+    lines = []
+    details = []
+    counts = {name: 0 for name in FILTERS if scores is not None or name not in _NEED_SCORES}
+    rules: dict[str, None] = {}
+    for pool, grade, line in zip(pools, graded, scores or [None] * len(pools), strict=True):
+        problem = _Problem(pool, grade, None if line is None else line.step_scores, headline)
+        found = problem.filters()
+        for name in found:
+            counts[name] += 1
+        lines.append(problem.line(found))
+        details.append(problem.detail())
+        rules |= dict.fromkeys(problem.taken)
+    index = {
+        "scored": scores is not None,
+        "headline": headline,
+        "rules": list(rules),
+        "filters": list(FILTERS),
+        "verifiers": sorted({line.verifier for line in scores or [] if line.verifier}),
+        "threshold": THRESHOLD,
+        "block": BLOCK,
+        "problems": lines,
+    }
+    blocks = [details[start : start + BLOCK] for start in range(0, len(details), BLOCK)]
+    return Viewer(index, blocks, counts)
+
+
+class _Problem:
+    """One problem: its ballots, and what each rule takes."""
+
+    def __init__(
+        self,
+        pool: ProblemPool,
+        graded: GradedProblem,
+        step_scores: Sequence[Sequence[float]] | None,
+        headline: Aggregation,
+    ) -> None:
+        self.pool, self.graded, self.step_scores, self.headline = pool, graded, step_scores, headline
+        solutions = {} if step_scores is None else {how: [solution_scores(step_scores, how)] for how in AGGREGATIONS}
+        self.ballots: Ballots = ballots_of([pool], [graded], solutions, {})
+        self.codes = self.ballots.codes[0]
+        self.right = self.ballots.right[0]
+        self.taken: dict[str, FloatArray] = {rule: chances[0] for rule, chances in taken(self.ballots).items()}
+
+    def chance(self, rule: str) -> float | None:
+        """The rule's chance of being right; None where there is no gold answer or no such rule."""
+        if self.graded.gold is None or rule not in self.taken:
+            return None
+        # The sum of shares of 1/3 is not quite 1.
+        return round(float(self.taken[rule] @ self.right), 9)
+
+    def alarms(self, candidate: int) -> list[str]:
+        """What is odd about a candidate: its steps and its answer speak against each other."""
+        scores = None if self.step_scores is None else self.step_scores[candidate]
+        if not scores or self.graded.gold is None or self.codes[candidate] < 0:
+            return []
+        accepted = min(scores) >= THRESHOLD
+        if self.right[candidate]:
+            return [] if accepted else ["alarm_rejected"]
+        return ["alarm_accepted"] if accepted else []
+
+    def filters(self) -> set[str]:
+        """The filters that the problem is in."""
+        majority, verifier = self.chance("majority"), self.chance(self.headline)
+        found = {name for each in range(len(self.codes)) for name in self.alarms(each)}
+        if (self.codes < 0).all():
+            found.add("alarm_silent")
+        if found:
+            found.add("alarm")
+        if self.headline in self.taken and self._answers("majority") != self._answers(self.headline):
+            found.add("disagree")
+        if len(self._answers("majority")) > 1:
+            found.add("tied")
+        if majority is None:
+            return found | {"ungraded"}
+        if verifier is not None and verifier != majority:
+            found.add("verifier_right" if verifier > majority else "majority_right")
+        if majority < 1:
+            found.add("majority_wrong")
+        if not self.right.any():
+            found.add("none_right")
+        return found
+
+    def line(self, found: set[str]) -> list[Any]:
+        """The problem in the index: id, question, gold answer, filters as bits, chances of being right."""
+        problem = self.pool.problem
+        bits = sum(1 << place for place, name in enumerate(FILTERS) if name in found)
+        return [
+            problem.id, problem.question, problem.answer, bits, self.chance("majority"), self.chance(self.headline),
+        ]  # fmt: skip
+
+    def detail(self) -> dict[str, Any]:
+        """Everything about the problem that is not in the index."""
+        return {
+            "answers": list(self._answer_rows()),
+            "candidates": [
+                self._candidate(place, each) for place, each in enumerate(self.pool.candidates)
+            ],
+            "best": {
+                rule: np.flatnonzero(self.taken[rule] > 0).tolist()
+                for rule in self.ballots.rankings()
+                if rule in self.taken
+            },
+        }
+
+    def _answers(self, rule: str) -> set[int]:
+        return set(self.codes[self.taken[rule] > 0].tolist())
+
+    def _answer_rows(self) -> Iterator[dict[str, Any]]:
+        """Each answer, most votes first: who gave it, the sum of their scores, and which rules take it."""
+        codes, places, votes = np.unique(self.codes[self.codes >= 0], return_index=True, return_counts=True)
+        given = [answer for answer in self.graded.answers if answer is not None]
+        scores = self.ballots.scores.get(self.headline)
+        for which in np.lexsort((codes, -votes)):
+            mine = self.codes == codes[which]
+            chances = {rule: round(float(chance[mine].sum()), 4) for rule, chance in self.taken.items()}
+            yield {
+                "code": int(codes[which]),
+                "text": show_answer(given[places[which]]),
+                "right": None if self.graded.gold is None else bool(self.right[mine].any()),
+                "by": np.flatnonzero(mine).tolist(),
+                "sum": None if scores is None else round(float(scores[0][mine].sum()), 4),
+                "rules": {rule: chance for rule, chance in chances.items() if chance > 0},
+            }
+
+    def _candidate(self, place: int, candidate: Candidate) -> dict[str, Any]:
+        """One candidate; its keys are short, since there are many. What is not known is left out."""
+        texts = step_text.split(candidate.text).steps
+        found: dict[str, Any] = {"steps": list(texts), "answer": int(self.codes[place])}
+        if not texts and candidate.text.strip():
+            found["text"] = candidate.text
+        scores = () if self.step_scores is None else self.step_scores[place]
+        if scores:
+            found["scores"] = [round(each, 4) for each in scores]
+            found["weakest"] = int(np.argmin(scores))
+            found["score"] = round(aggregate(list(scores), self.headline), 4)
+        alarms = self.alarms(place)
+        more = {
+            "by": candidate.generator,
+            "finish": candidate.finish_reason,
+            "tokens": candidate.tokens,
+            "logprob": None if candidate.logprob is None else round(candidate.logprob, 4),
+            "alarms": alarms or None,
+        }
+        return found | {key: value for key, value in more.items() if value not in (None, "")}
+
+
+def show_answer(answer: Answer) -> str:
+    """An answer as text: whole numbers and finite decimals as such, other fractions as a quotient.
+
+    Example:
+        >>> show_answer(Fraction(72)), show_answer(Fraction(5, 4)), show_answer(Fraction(1, 3)), show_answer("x^2")
+        ('72', '1.25', '1/3', 'x^2')
+    """
+    if isinstance(answer, str):
+        return answer
+    rest = answer.denominator
+    for prime in (2, 5):
+        while rest % prime == 0:
+            rest //= prime
+    if rest != 1 or answer.denominator > 10**9:
+        return f"{answer.numerator}/{answer.denominator}"
+    if answer.denominator == 1:
+        return str(answer.numerator)
+    places = next(places for places in range(1, 31) if 10**places % answer.denominator == 0)
+    digits = str(abs(answer.numerator) * (10**places // answer.denominator)).rjust(places + 1, "0")
+    return f"{'-' if answer < 0 else ''}{digits[:-places]}.{digits[-places:]}"

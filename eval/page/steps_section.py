@@ -1,0 +1,152 @@
+"""The section of a `shepherd eval-steps` run: metrics beside their baselines, sweep, reliability, diagnostics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import partial
+from typing import Any
+
+from eval.page.blocks import Block, Line, Lines, Picture, Table
+
+Report = Mapping[str, Any]
+
+METRICS = {
+    "f1": "ProcessBench F1",
+    "acc_error": "accuracy on rows with an error (the exact first one)",
+    "acc_clean": "accuracy on clean rows",
+    "threshold": "threshold (fitted on the other split)",
+    "auc": "ROC AUC",
+    "ap_bad": "average precision of bad steps",
+    "balanced_accuracy": "balanced accuracy",
+    "brier": "Brier score (lower is better)",
+    "ece": "calibration error, ECE (lower is better)",
+}
+
+
+def verdicts(report: Report) -> list[Line]:
+    """F1 against what position alone gives, and how many alarms there are."""
+    lines = []
+    f1 = report["f1"]
+    value, baseline, ci95 = f1.get("value"), f1.get("baseline"), f1.get("ci95")
+    if value is None:
+        lines.append(Line("note", "No F1: the rows hold only one of erroneous and clean solutions."))
+    else:
+        text = f"ProcessBench F1 {value:.3f}{_span(ci95)}"
+        if baseline is None:
+            lines.append(Line("note", text + "."))
+        else:
+            mark = "better" if ci95 and ci95[0] > baseline else "worse" if ci95 and ci95[1] < baseline else "same"
+            than = {"better": "above", "worse": "below", "same": "not shown to differ from"}[mark]
+            lines.append(Line(mark, f"{text}, {than} position alone ({baseline:.3f})."))  # type: ignore[arg-type]
+    alarms = [each for each in report.get("diagnostics") or [] if each.get("alarm")]
+    if report.get("diagnostics"):
+        mark = "alarm" if alarms else "fine"
+        names = ", ".join(str(each["name"]).replace("_", " ") for each in alarms)
+        text = f"{len(alarms)} of {len(report['diagnostics'])} diagnostics raise an alarm" if alarms else ""
+        lines.append(Line(mark, f"{text}: {names}." if alarms else "No diagnostic raises an alarm."))  # type: ignore[arg-type]
+    return lines
+
+
+def facts(report: Report) -> str:
+    """What was judged, in one line."""
+    counts = report.get("counts") or {}
+    shown = [f"{value:,} {name.replace('_', ' ')}" for name, value in counts.items() if isinstance(value, int)]
+    return ", ".join(shown)
+
+
+def blocks(report: Report, title: str, key: str) -> Iterator[Block]:
+    """Tables and pictures of the run."""
+    rows = [
+        [text, _number(each.get("value")), _span(each.get("ci95")).strip(), _number(each.get("baseline"))]
+        for name, text in METRICS.items()
+        if isinstance(each := report.get(name), Mapping)
+    ]
+    yield Table(
+        "Step metrics; intervals: 95% bootstrap clustered by problem; baseline: the step's position alone",
+        ["metric", "value", "95%", "position alone"],
+        rows,
+    )
+    if report.get("split"):
+        yield Lines("How rows were split", [Line("note", _flat(report["split"]))])
+    if report.get("sweep"):
+        yield _sweep(report, title, f"{key}-sweep")
+    if report.get("reliability"):
+        yield _reliability(report, title, f"{key}-reliability")
+    if report.get("calibration"):
+        yield _calibration(report["calibration"])
+    if report.get("diagnostics"):
+        yield Table(
+            "Diagnostics",
+            ["diagnostic", "value", "bound", "alarm", "what it says"],
+            [
+                [
+                    str(each.get("name", "")).replace("_", " "),
+                    _number(each.get("value")),
+                    _number(each.get("bound")),
+                    "⚠ alarm" if each.get("alarm") else "✓ none",
+                    str(each.get("says", "")),
+                ]
+                for each in report["diagnostics"]
+            ],
+        )
+
+
+def _sweep(report: Report, title: str, name: str) -> Picture:
+    from eval.page.plots import sweep_figure
+
+    columns = ["threshold", "f1", "acc_error", "acc_clean"]
+    every = max(1, len(report["sweep"]) // 25)
+    rows = [[_number(point.get(each)) for each in columns] for point in report["sweep"][::every]]
+    table = Table(
+        "F1 by threshold", ["threshold", "F1", "accuracy, erroneous", "accuracy, clean"], rows, folded=True
+    )
+    return Picture(
+        name,
+        "F1 and both accuracies against the threshold; the vertical line is the one fitted on the other split",
+        "A line chart with three lines over thresholds from 0 to 1. The table below has its figures.",
+        partial(sweep_figure, report, title),
+        table,
+    )
+
+
+def _reliability(report: Report, title: str, name: str) -> Picture:
+    from eval.page.plots import reliability_figure
+
+    rows = [
+        [_number(each["mean_score"]), _number(each["share_good"]), f"{each['count']:,}"]
+        for each in report["reliability"]
+    ]
+    return Picture(
+        name,
+        "Reliability: the share of good steps against the mean score, in bins of equal count",
+        "A scatter of bins against the diagonal of perfect calibration. The table below has its figures.",
+        partial(reliability_figure, report, title),
+        Table("Reliability by bin", ["mean score", "share good", "steps"], rows, folded=True),
+    )
+
+
+def _calibration(calibration: Mapping[str, Any]) -> Table:
+    rows = [[name.replace("_", " "), _flat(value)] for name, value in calibration.items()]
+    return Table("Calibration, fitted on one split and judged on another", ["what", "value"], rows)
+
+
+def _flat(value: object) -> str:
+    """A small JSON value in one line."""
+    if isinstance(value, Mapping):
+        return "; ".join(f"{str(name).replace('_', ' ')}: {_flat(each)}" for name, each in value.items())
+    if isinstance(value, list):
+        shown = ", ".join(_flat(each) for each in value[:8])
+        return shown + (f", … ({len(value)} in all)" if len(value) > 8 else "")
+    return _number(value) if isinstance(value, float) else str(value)
+
+
+def _number(value: object) -> str:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return "" if value is None else str(value)
+    return f"{value:,}" if isinstance(value, int) else f"{value:.3f}"
+
+
+def _span(bounds: Any) -> str:
+    if not bounds or None in bounds:
+        return ""
+    return f" [{bounds[0]:.3f}, {bounds[1]:.3f}]"

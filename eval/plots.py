@@ -82,7 +82,14 @@ def curves_figure(report: Mapping[str, Any], title: str) -> Figure:
         low, high = np.array([point["ci95"] for point in points]).T
         front = {"majority": 4, "pass_at_n": 1}.get(rule, 2 if look.colour == _GREY else 3)
         axes.fill_between(
-            ns, low, high, color=look.colour, alpha=0.07, linewidth=0, zorder=front - 1, gid=f"rule-band-{rule}"
+            ns,
+            low,
+            high,
+            color=look.colour,
+            alpha=0.07,
+            linewidth=0,
+            zorder=front - 1,
+            gid=f"rule-band-{rule}",
         )
         axes.plot(
             ns, accuracy, color=look.colour, linestyle=look.style, linewidth=look.width, marker=look.marker,

@@ -9,6 +9,7 @@ from typing import Any
 from eval.figures import interval, percent, points
 from eval.page import rerank_section
 from eval.page.blocks import Block, Line, Mark, Picture, Table
+from eval.page.visible import visible
 
 Report = Mapping[str, Any]
 
@@ -43,7 +44,7 @@ def blocks(report: Report, title: str, key: str) -> Iterator[Block]:
     if any(_points(cell) for cell in cells):
         yield _compute(cells, title, f"{key}-compute")
     for place, cell in enumerate(cells, start=1):
-        name = f"{cell['generator']}, verifier {cell['verifier']}"
+        name = visible(f"{cell['generator']}, verifier {cell['verifier']}")
         yield rerank_section.curves(cell["report"], name, f"{key}-curves{place}")
 
 
@@ -54,7 +55,7 @@ def _grid(cells: Sequence[Report]) -> Table:
         headline = rerank_section.headline_of(report)
         rules = report["rules"]
         best = rules.get(headline)
-        gain = (best or {}).get("minus_majority") or report.get("paired", {}).get(f"{headline}_minus_majority")
+        gain = None if best is None else rerank_section.minus_majority(report, headline)
         rows.append(
             [
                 str(cell["generator"]),
@@ -69,9 +70,11 @@ def _grid(cells: Sequence[Report]) -> Table:
             ]
         )
     return Table(
-        "Each generator with each verifier; accuracies in per cent with 95% intervals, differences in points, paired",
-        ["generator", "verifier", "N", "majority", "best of n", "minus majority", "pass@n", "tokens generated",
-         "tokens scored"],
+        "Each generator with each verifier; accuracies in per cent with 95% intervals, differences paired",
+        [
+            "generator", "verifier", "N", "majority", "best of n", "minus majority", "pass@n",
+            "tokens generated", "tokens scored",
+        ],
         rows,
     )  # fmt: skip
 
@@ -96,32 +99,42 @@ def _differences(differences: Sequence[Report]) -> Table:
 def _compute(cells: Sequence[Report], title: str, name: str) -> Picture:
     from eval.page.plots import compute_figure
 
-    lines = []
-    rows = []
+    lines: dict[str, list[tuple[float, Mapping[str, Any]]]] = {}
     for cell in cells:
-        headline = rerank_section.headline_of(cell["report"])
-        for rule in ("majority", headline):
+        for rule in ("majority", rerank_section.headline_of(cell["report"])):
+            of = "" if rule == "majority" else f" ({cell['verifier']})"
+            name_of_line = visible(f"{cell['generator']}: {rule}{of}")
             at = {point["n"]: point for point in cell["report"]["curves"].get(rule, [])}
-            label = f"{cell['generator']}: {rule}" + ("" if rule == "majority" else f" ({cell['verifier']})")
-            line = [
-                # Majority needs no scores.
-                (cost["generated_tokens"] + (0 if rule == "majority" else cost.get("scored_tokens") or 0), at[cost["n"]])
+            found = [
+                (_compute_of(cost, scored=rule != "majority"), at[cost["n"]])
                 for cost in _points(cell)
                 if cost["n"] in at
             ]
-            if line and label not in {known for known, _ in lines}:
-                lines.append((label, line))
-                rows += [
-                    [label, str(each["n"]), f"{tokens:,.0f}", f"{percent(each['accuracy'])} {interval(each['ci95'])}"]
-                    for tokens, each in line
-                ]
+            if found:
+                lines.setdefault(name_of_line, found)
+    rows = [
+        [
+            label,
+            str(point["n"]),
+            f"{tokens:,.0f}",
+            f"{percent(point['accuracy'])} {interval(point['ci95'])}",
+        ]
+        for label, found in lines.items()
+        for tokens, point in found
+    ]
     return Picture(
         name,
-        "Accuracy against compute: tokens generated and scored a problem, for n = 1, 2, 4, …",
-        "A line chart with two lines a cell: majority and the verifier's rule. The table below has its figures.",
-        partial(compute_figure, lines, title),
+        "Accuracy against compute: tokens generated, and scored where a verifier chooses, for n = 1, 2, 4, …",
+        "A line chart: a line for each generator's majority vote and for each verifier's rule. The table "
+        "below has its figures.",
+        partial(compute_figure, list(lines.items()), title),
         Table("Accuracy against tokens", ["line", "n", "tokens", "accuracy %"], rows, folded=True),
     )
+
+
+def _compute_of(cost: Report, scored: bool) -> float:
+    """Tokens of one point; a vote needs no scores."""
+    return float(cost["generated_tokens"] + ((cost.get("scored_tokens") or 0) if scored else 0))
 
 
 def _points(cell: Report) -> Sequence[Mapping[str, Any]]:

@@ -41,10 +41,10 @@ def escaped(text: str) -> str:
 
 
 def table_lines(table: Table) -> Iterator[str]:
-    """A table in pipes; the first column to the left, the others to the right.
+    r"""A table in pipes; the first column to the left, the others to the right.
 
     Example:
-        >>> print(*table_lines(Table("t", ["rule", "%"], [["min", "54.0"]])), sep="\\n")
+        >>> print(*table_lines(Table("t", ["rule", "%"], [["min", "54.0"]])), sep="\n")
         | rule | % |
         |---|---:|
         | min | 54.0 |

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import io
 import re
+import warnings
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,20 +33,21 @@ _COLOURS = {
     "#009e73": "var(--line-green)",
     "#b85c92": "var(--line-pink)",
     "#b07d00": "var(--line-ochre)",
+    "#3a9bd1": "var(--line-sky)",
 }
 _DROPPED = {"font-family"}  # the page's own
 _REFERENCE = re.compile(r"url\(#([^)]+)\)")
 
 
 def write_files(figure: Figure, folder: Path, name: str) -> list[Path]:
-    """Write a plot as PNG and as SVG (text as paths, the same everywhere; no date); each whole or not at all."""
-    from matplotlib import rc_context
-
+    """Write a plot as PNG and as SVG (text as paths, no date), each whole or not at all."""
     paths = [folder / f"{name}.{suffix}" for suffix in ("png", "svg")]
-    with rc_context({"svg.fonttype": "path", "svg.hashsalt": name}):
+    with _settings("path", name):
         for path in paths:
             with atomic_write(path, "wb") as file:
-                figure.savefig(file, format=path.suffix[1:], metadata={"Date": None} if path.suffix == ".svg" else None)
+                figure.savefig(
+                    file, format=path.suffix[1:], metadata={"Date": None} if path.suffix == ".svg" else None
+                )
     return paths
 
 
@@ -56,10 +59,8 @@ def inline_svg(figure: Figure, name: str, says: str) -> str:
         name: put before every id, since a page has several plots.
         says: what a screen reader says of it.
     """
-    from matplotlib import rc_context
-
     buffer = io.BytesIO()
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
+    with _settings("none", name):
         figure.savefig(buffer, format="svg", metadata={"Date": None})
     root = ET.fromstring(buffer.getvalue())
     for parent in list(root.iter()):
@@ -74,6 +75,19 @@ def inline_svg(figure: Figure, name: str, says: str) -> str:
     root.attrib |= {"stroke-linejoin": "round", "fill": "currentColor", "role": "img", "aria-label": says}
     ET.register_namespace("", _SVG)
     return ET.tostring(root, encoding="unicode")
+
+
+@contextmanager
+def _settings(fonttype: str, salt: str) -> Iterator[None]:
+    """How text is drawn in an SVG, and what its ids are made from.
+
+    A name in a script that matplotlib's own font lacks is boxes in a PNG; that is no cause for warnings.
+    """
+    from matplotlib import rc_context
+
+    with rc_context({"svg.fonttype": fonttype, "svg.hashsalt": salt}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from font", UserWarning)
+        yield
 
 
 def _plain(node: ET.Element, name: str) -> None:

@@ -26,7 +26,9 @@ def sweep_figure(report: Mapping[str, Any], title: str) -> Figure:
         ("acc_clean", "accuracy, clean rows", _BLUE, "-."),
     ):
         values = [_or_nan(point.get(name)) for point in report["sweep"]]
-        axes.plot(thresholds, values, color=colour, linestyle=style, linewidth=1.8, label=label, gid=f"line-{name}")
+        axes.plot(
+            thresholds, values, color=colour, linestyle=style, linewidth=1.8, label=label, gid=f"line-{name}"
+        )
     fitted = (report.get("threshold") or {}).get("value")
     if fitted is not None:
         axes.axvline(fitted, color=_GREY, linestyle=":", linewidth=1.2, label=f"fitted: {fitted:.3f}")
@@ -74,9 +76,9 @@ def compute_figure(
     axes.yaxis.set_major_formatter(PercentFormatter(xmax=1.0, decimals=0))
     axes.set_xlabel("tokens generated and scored")
     axes.set_ylabel("problems answered correctly")
-    legend = axes.legend(frameon=False, fontsize=8.5)
-    for text in legend.get_texts():
-        text.set_parse_math(False)
+    if lines:
+        for text in axes.legend(frameon=False, fontsize=8.5).get_texts():
+            text.set_parse_math(False)
     return figure
 
 

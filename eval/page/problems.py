@@ -1,4 +1,4 @@
-"""What the step viewer knows of each problem: answers, votes, what each rule takes, and which filters it is in.
+"""What the step viewer knows of each problem: answers, votes, what each rule takes, its filters.
 
 Grades and rules are those of the report (`eval.grading`, `eval.rules`), over the whole pool of each problem.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -83,11 +82,12 @@ def view(
         Index, blocks and counts.
     """
     graded = grade_pools(pools, style, grader, timeout_s=grader_timeout_s)
+    given: Sequence[ScoreLine | None] = scores or [None] * len(pools)
     lines = []
     details = []
     counts = {name: 0 for name in FILTERS if scores is not None or name not in _NEED_SCORES}
     rules: dict[str, None] = {}
-    for pool, grade, line in zip(pools, graded, scores or [None] * len(pools), strict=True):
+    for pool, grade, line in zip(pools, graded, given, strict=True):
         problem = _Problem(pool, grade, None if line is None else line.step_scores, headline)
         found = problem.filters()
         for name in found:
@@ -120,11 +120,16 @@ class _Problem:
         headline: Aggregation,
     ) -> None:
         self.pool, self.graded, self.step_scores, self.headline = pool, graded, step_scores, headline
-        solutions = {} if step_scores is None else {how: [solution_scores(step_scores, how)] for how in AGGREGATIONS}
+        solutions: dict[str, list[FloatArray]] = {}
+        if step_scores is not None:
+            solutions = {how: [solution_scores(step_scores, how)] for how in AGGREGATIONS}
+        self.texts = [each.text for each in pool.candidates]
         self.ballots: Ballots = ballots_of([pool], [graded], solutions, {})
         self.codes = self.ballots.codes[0]
         self.right = self.ballots.right[0]
-        self.taken: dict[str, FloatArray] = {rule: chances[0] for rule, chances in taken(self.ballots).items()}
+        self.taken: dict[str, FloatArray] = {
+            rule: chances[0] for rule, chances in taken(self.ballots).items()
+        }
 
     def chance(self, rule: str) -> float | None:
         """The rule's chance of being right; None where there is no gold answer or no such rule."""
@@ -170,16 +175,19 @@ class _Problem:
         problem = self.pool.problem
         bits = sum(1 << place for place, name in enumerate(FILTERS) if name in found)
         return [
-            problem.id, problem.question, problem.answer, bits, self.chance("majority"), self.chance(self.headline),
-        ]  # fmt: skip
+            problem.id,
+            problem.question,
+            problem.answer,
+            bits,
+            self.chance("majority"),
+            self.chance(self.headline),
+        ]
 
     def detail(self) -> dict[str, Any]:
         """Everything about the problem that is not in the index."""
         return {
             "answers": list(self._answer_rows()),
-            "candidates": [
-                self._candidate(place, each) for place, each in enumerate(self.pool.candidates)
-            ],
+            "candidates": [self._candidate(place, each) for place, each in enumerate(self.pool.candidates)],
             "best": {
                 rule: np.flatnonzero(self.taken[rule] > 0).tolist()
                 for rule in self.ballots.rankings()
@@ -219,7 +227,9 @@ class _Problem:
             found["weakest"] = int(np.argmin(scores))
             found["score"] = round(aggregate(list(scores), self.headline), 4)
         alarms = self.alarms(place)
+        first = self.texts.index(candidate.text)
         more = {
+            "same": first if first < place else None,
             "by": candidate.generator,
             "finish": candidate.finish_reason,
             "tokens": candidate.tokens,
@@ -233,8 +243,9 @@ def show_answer(answer: Answer) -> str:
     """An answer as text: whole numbers and finite decimals as such, other fractions as a quotient.
 
     Example:
-        >>> show_answer(Fraction(72)), show_answer(Fraction(5, 4)), show_answer(Fraction(1, 3)), show_answer("x^2")
-        ('72', '1.25', '1/3', 'x^2')
+        >>> from fractions import Fraction
+        >>> show_answer(Fraction(72)), show_answer(Fraction(-5, 4)), show_answer(Fraction(1, 3))
+        ('72', '-1.25', '1/3')
     """
     if isinstance(answer, str):
         return answer

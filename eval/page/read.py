@@ -78,7 +78,7 @@ def read_run(path: Path | str) -> ReadRun:
     missing = [key for key in NEEDED[command] if key not in results]
     if missing:
         raise ShepherdError(
-            f'{path / RESULTS}: no "{missing[0]}" field; it is not what shepherd {command} writes, run it again'
+            f'{path / RESULTS}: no "{missing[0]}" field; shepherd {command} writes one: run it again'
         )
     text = (path / CONFIG).read_text("utf-8", "replace") if (path / CONFIG).is_file() else ""
     return ReadRun(
@@ -111,7 +111,7 @@ def read_candidates(run: ReadRun) -> tuple[list[ProblemPool] | None, list[ScoreL
 
 
 def grading_of(run: ReadRun) -> tuple[AnswerStyle, Grader, float]:
-    """How the run read and compared answers: style, grader, seconds a pair; defaults where it does not say."""
+    """How the run read and compared answers: style, grader, seconds a pair."""
     asked, grader = run.setting("answers", "style"), run.setting("answers", "grader")
     pool_format = run.setting("pool", "format") if run.setting("pool", "file") is not None else None
     seconds = run.setting("answers", "timeout_s")

@@ -67,10 +67,10 @@ def render(page: Page) -> str:
     style = (_HERE / "static" / "page.css").read_text("utf-8")
     return _environment().get_template("page.html.j2").render(
         policy=policy(script, style),
-        script=Markup(script),  # noqa: S704  # this package's own file
-        style=Markup(style),  # noqa: S704
-        drawn={name: Markup(svg) for name, svg in page.drawn.items()},  # noqa: S704  # matplotlib's, escaped there
-        meta=Markup(script_json({"runs": runs, "unseen": script_pattern()})),  # noqa: S704  # holds no <
+        script=Markup(script),  # this package's own file
+        style=Markup(style),
+        drawn={name: Markup(svg) for name, svg in page.drawn.items()},  # matplotlib's, escaped there
+        meta=Markup(script_json({"runs": runs, "unseen": script_pattern()})),  # holds no <
         packs=packs,
         sections=page.sections,
         notes=page.notes,

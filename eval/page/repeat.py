@@ -25,11 +25,17 @@ def repeat(run: ReadRun) -> Iterator[Block]:
         "run directory": str(run.path),
         "began": str(manifest.get("created", "")),
         "ended": run.finished,
-        "code": f"{git['sha']}{' with local changes' if git.get('dirty') else ''}" if git else "an installed package",
+        "code": f"{git['sha']}{' with local changes' if git.get('dirty') else ''}"
+        if git
+        else "an installed package",
         "seeds": ", ".join(f"{name} {value}" for name, value in (manifest.get("seeds") or {}).items()),
         "machine": ", ".join(
             str(part)
-            for part in (device.get("cpu"), device.get("cores") and f"{device['cores']} cores", device.get("gpu"))
+            for part in (
+                device.get("cpu"),
+                device.get("cores") and f"{device['cores']} cores",
+                device.get("gpu"),
+            )
             if part
         ),
         "platform": str(manifest.get("platform", "")),
@@ -64,7 +70,9 @@ def cost(run: ReadRun, pools: Sequence[ProblemPool] | None, scores: Sequence[Sco
         rows.append(["steps scored", f"{steps:,}"])
     recorded: Mapping[str, Any] = run.results.get("cost") or {}
     rows += [
-        [name.replace("_", " "), f"{value:,}"] for name, value in recorded.items() if isinstance(value, int | float)
+        [name.replace("_", " "), f"{value:,}"]
+        for name, value in recorded.items()
+        if isinstance(value, int | float)
     ]
     took = _seconds(str(run.manifest.get("created", "")), run.finished)
     if took is not None:

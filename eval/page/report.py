@@ -113,7 +113,18 @@ def _show(run: ReadRun, key: str) -> _Shown:
 def _summary(shown: _Shown) -> Mapping[str, Any]:
     """One run in the report's own ``results.json``."""
     run = shown.run
-    kept = ("created", "argv", "git", "versions", "python", "platform", "device", "seeds", "inputs", "parents")
+    kept = (
+        "created",
+        "argv",
+        "git",
+        "versions",
+        "python",
+        "platform",
+        "device",
+        "seeds",
+        "inputs",
+        "parents",
+    )
     viewer = shown.viewer
     return {
         "run": str(run.path),
@@ -133,7 +144,8 @@ def _summary(shown: _Shown) -> Mapping[str, Any]:
         else {
             "problems": len(viewer.index["problems"]),
             "filters": [
-                {"name": name, "says": FILTERS[name], "problems": count} for name, count in viewer.counts.items()
+                {"name": name, "says": FILTERS[name], "problems": count}
+                for name, count in viewer.counts.items()
             ],
         },
         "notes": list(shown.lines),

@@ -40,12 +40,11 @@ def verdicts(report: Report) -> list[Line]:
     for rule in (headline, f"weighted_{headline}"):
         if rule not in rules:
             continue
-        paired = _paired(report, rule)
-        found = rules[rule].get("verdict")
-        if found is None:
-            found = "the run has no verdict of its own: it was written before verdicts were; the interval says it"
-        change = f" ({points(paired['difference'])} points {interval(paired['ci95'], True)})" if paired else ""
-        lines.append(Line(_mark(paired), f"{name_of(rule, report)}: {found}{change}"))
+        paired = minus_majority(report, rule)
+        apart = f"{points(paired['difference'])} points {interval(paired['ci95'], True)}" if paired else ""
+        found = _of_rule(report, rule, "verdict")
+        said = f"{found} ({apart})" if found else f"{apart} against majority (an older run: no verdict in it)"
+        lines.append(Line(_mark(paired), f"{name_of(rule, report)}: {said}"))
     if not lines and "majority" in rules:
         accuracy = rules["majority"]
         lines.append(
@@ -81,8 +80,8 @@ def name_of(rule: str, report: Report) -> str:
 def facts(report: Report) -> str:
     """How much was measured, in one line."""
     return (
-        f"{report['problems']:,} problems, {report['n']} candidates each; pass@1 {percent(report['pass_at_1'])}, "
-        f"pass@{report['n']} {percent(report['pass_at_n'])}"
+        f"{report['problems']:,} problems, {report['n']} candidates each; "
+        f"pass@1 {percent(report['pass_at_1'])}, pass@{report['n']} {percent(report['pass_at_n'])}"
     )
 
 
@@ -90,9 +89,9 @@ def blocks(report: Report, title: str, key: str) -> Iterator[Block]:
     """Tables and pictures of the run."""
     yield headline_table(report)
     said = [
-        Line(_mark(_paired(report, rule)), f"{name_of(rule, report)}: {each['verdict']}")
-        for rule, each in report["rules"].items()
-        if each.get("verdict")
+        Line(_mark(minus_majority(report, rule)), f"{name_of(rule, report)}: {found}")
+        for rule in report["rules"]
+        if (found := _of_rule(report, rule, "verdict"))
     ]
     if said:
         yield Lines("What each rule shows against majority", said, folded=True)
@@ -110,34 +109,30 @@ def blocks(report: Report, title: str, key: str) -> Iterator[Block]:
 def headline_table(report: Report) -> Table:
     """Every rule at n: accuracy, what it adds to majority, the tests, and the within-question AUC."""
     rules: Mapping[str, Any] = report["rules"]
-    paired = {rule: _paired(report, rule) for rule in rules}
-    columns = ["rule", "accuracy %", "95%", "minus majority", "95%"]
-    extra = {
-        "p": lambda rule: _p((paired[rule] or {}).get("p")),
-        "p (Holm)": lambda rule: _p((paired[rule] or {}).get("p_holm")),
-        "problems that differ": lambda rule: _count((paired[rule] or {}).get("problems_differing")),
-        "AUC within question": lambda rule: _auc(report.get("auc_within_question", {}).get(rule)),
+    paired = {rule: minus_majority(report, rule) for rule in rules}
+    more = {
+        "p": {rule: _p((each or {}).get("p")) for rule, each in paired.items()},
+        "p (Holm)": {rule: _p(_of_rule(report, rule, "p_holm")) for rule in rules},
+        "problems that differ": {
+            rule: _count((each or {}).get("problems_differing")) for rule, each in paired.items()
+        },
+        "AUC within question": {
+            rule: _auc(report.get("auc_within_question", {}).get(rule)) for rule in rules
+        },
     }
-    kept = {name: of for name, of in extra.items() if any(of(rule) for rule in rules)}
+    known = {name: cells for name, cells in more.items() if any(cells.values())}
     rows = []
     for rule, each in rules.items():
         difference = paired[rule]
         apart = ["", ""]
         if difference:
             apart = [points(difference["difference"]), interval(difference["ci95"], True)]
-        rows.append(
-            [
-                name_of(rule, report),
-                percent(each["accuracy"]),
-                interval(each["ci95"]),
-                *apart,
-                *(of(rule) for of in kept.values()),
-            ]
-        )
+        own = [name_of(rule, report), percent(each["accuracy"]), interval(each["ci95"])]
+        rows.append([*own, *apart, *(cells[rule] for cells in known.values())])
     return Table(
         f"Accuracy of every rule at n = {report['n']} on {report['problems']:,} problems; "
         "intervals: 95% bootstrap over problems, differences paired on the same problems",
-        [*columns, *kept],
+        ["rule", "accuracy %", "95%", "minus majority", "95%", *known],
         rows,
     )
 
@@ -170,9 +165,11 @@ def curves(report: Report, title: str, name: str) -> Picture:
     )
 
 
-def _paired(report: Report, rule: str) -> Mapping[str, Any] | None:
+def minus_majority(report: Report, rule: str) -> Mapping[str, Any] | None:
     """A rule minus majority: from the rule itself, or from where older runs have it."""
-    found = report["rules"][rule].get("minus_majority") or report.get("paired", {}).get(f"{rule}_minus_majority")
+    found = report["rules"][rule].get("minus_majority") or report.get("paired", {}).get(
+        f"{rule}_minus_majority"
+    )
     return found if isinstance(found, Mapping) else None
 
 
@@ -181,6 +178,12 @@ def _mark(paired: Mapping[str, Any] | None) -> Mark:
         return "note"
     low, high = paired["ci95"]
     return "better" if low > 0 else "worse" if high < 0 else "same"
+
+
+def _of_rule(report: Report, rule: str, key: str) -> Any:
+    """What the run says of a rule beside its accuracy: in the rule, or with its difference from majority."""
+    each = report["rules"][rule]
+    return each[key] if key in each else (minus_majority(report, rule) or {}).get(key)
 
 
 def _p(value: float | None) -> str:

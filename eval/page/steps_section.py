@@ -10,16 +10,27 @@ from eval.page.blocks import Block, Line, Lines, Mark, Picture, Table
 
 Report = Mapping[str, Any]
 
+_COUNTS = {
+    "rows": "rows",
+    "questions": "problems",
+    "rows_erroneous": "rows with an error",
+    "rows_clean": "clean rows",
+    "steps_labelled": "labelled steps",
+    "steps_bad": "of them wrong",
+}
+
 METRICS = {
     "f1": "ProcessBench F1",
     "acc_error": "accuracy on rows with an error (the exact first one)",
     "acc_clean": "accuracy on clean rows",
-    "threshold": "threshold (fitted on the other split)",
+    "threshold": "threshold: a step under it is taken as wrong",
     "auc": "ROC AUC",
     "ap_bad": "average precision of bad steps",
     "balanced_accuracy": "balanced accuracy",
     "brier": "Brier score (lower is better)",
     "ece": "calibration error, ECE (lower is better)",
+    "auc_within_position": "ROC AUC within position",
+    "auc_within_question": "solution AUC within question (baseline: fewer steps)",
 }
 
 
@@ -49,10 +60,8 @@ def verdicts(report: Report) -> list[Line]:
 def facts(report: Report) -> str:
     """What was judged, in one line."""
     counts = report.get("counts") or {}
-    shown = [
-        f"{value:,} {name.replace('_', ' ')}" for name, value in counts.items() if isinstance(value, int)
-    ]
-    return ", ".join(shown)
+    shown = [f"{counts[name]:,} {says}" for name, says in _COUNTS.items() if name in counts]
+    return ", ".join(shown) or "no counts in this run"
 
 
 def blocks(report: Report, title: str, key: str) -> Iterator[Block]:
@@ -67,8 +76,11 @@ def blocks(report: Report, title: str, key: str) -> Iterator[Block]:
         ["metric", "value", "95%", "position alone"],
         rows,
     )
+    if report.get("counts"):
+        rows = [[name.replace("_", " "), _number(value)] for name, value in report["counts"].items()]
+        yield Table("All counts", ["what", "count"], rows, folded=True)
     if report.get("split"):
-        yield Lines("How rows were split", [Line("note", _flat(report["split"]))])
+        yield Lines("How rows were split", [Line("note", _flat(report["split"]))], folded=True)
     if report.get("sweep"):
         yield _sweep(report, title, f"{key}-sweep")
     if report.get("reliability"):
@@ -103,7 +115,7 @@ def _sweep(report: Report, title: str, name: str) -> Picture:
     )
     return Picture(
         name,
-        "F1 and both accuracies against the threshold; the vertical line was fitted on the other split",
+        "F1 and both accuracies against the threshold; the vertical line is the one that is used",
         "A line chart with three lines over thresholds from 0 to 1. The table below has its figures.",
         partial(sweep_figure, report, title),
         table,
@@ -127,8 +139,25 @@ def _reliability(report: Report, title: str, name: str) -> Picture:
 
 
 def _calibration(calibration: Mapping[str, Any]) -> Table:
-    rows = [[name.replace("_", " "), _flat(value)] for name, value in calibration.items()]
-    return Table("Calibration, fitted on one split and judged on another", ["what", "value"], rows)
+    """NLL, Brier and calibration error before and after each calibration, on the split that is reported."""
+    before, after = calibration.get("before") or {}, calibration.get("after") or {}
+    names = list(before)
+    rows = [
+        [says, *(f"{_number(each[name]['value'])}{_span(each[name]['ci95'])}" for name in names)]
+        for says, each in [("as it is", before), *after.items()]
+    ]
+    temperature = calibration.get("temperature")
+    said = (
+        "" if temperature is None else f" (fitted: {temperature:.3g}; min and last keep their order under it)"
+    )
+    return Table(
+        f"Calibration, fitted on the other split and judged on this one{said}",
+        [
+            "scores",
+            *({"nll": "NLL a step", "brier": "Brier", "ece": "ECE"}.get(name, name) for name in names),
+        ],
+        rows,
+    )
 
 
 def _flat(value: object) -> str:

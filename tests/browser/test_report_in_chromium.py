@@ -254,9 +254,10 @@ def test_candidates_can_be_put_in_order(planted: Path, open_page: Open) -> None:
 def test_lines_of_the_plot_can_be_hidden(planted: Path, open_page: Open) -> None:
     page = open_page(planted)
     line = page.locator('[id$="rule-line-min"]')
-    assert line.is_visible()
+    leader = page.locator('[id$="rule-leader-min"] path').first
+    assert line.is_visible() and leader.is_visible()
     page.uncheck('.line-switch[data-key="min"]')
-    assert not line.is_visible()
+    assert not line.is_visible() and not leader.is_visible()
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

@@ -29,6 +29,15 @@ from eval.plots import curves_figure
 
 HOSTILE = "</script><script>x</script><!-- | `a` *b* \x00\x1b[31m \u202e \u2028 \ud800 {{ 7 * 7 }}"
 
+
+def metric(value: float | None, baseline: float | None = None) -> dict[str, Any]:
+    return {
+        "value": value,
+        "ci95": None if value is None else [value - 0.1, value + 0.1],
+        "baseline": baseline,
+    }
+
+
 RERANK: dict[str, Any] = {
     "n": 4,
     "headline": "min",
@@ -69,24 +78,21 @@ OLD = {
 }
 
 
-def metric(value: float | None, baseline: float | None = None) -> dict[str, Any]:
-    return {
-        "value": value,
-        "ci95": None if value is None else [value - 0.1, value + 0.1],
-        "baseline": baseline,
-    }
-
-
 STEPS: dict[str, Any] = {
     "f1": metric(0.6, 0.3),
     "acc_error": metric(0.5, 0.2),
     "acc_clean": metric(0.7),
     "threshold": metric(0.45),
     "auc": metric(None),
-    "counts": {"rows": 120, "steps": 600},
+    "counts": {"rows": 120, "steps": 600, "rows_clean": 20},
     "sweep": [{"threshold": t / 50, "f1": t / 50, "acc_error": None, "acc_clean": 1.0} for t in range(51)],
     "reliability": [{"mean_score": 0.2, "share_good": 0.3, "count": 60}],
-    "calibration": {"temperature": 1.7, "isotonic": {"scores": [0.1] * 20}},
+    "calibration": {
+        "temperature": 1.7,
+        "isotonic": {"x": [0.0, 1.0], "y": [0.2, 0.9]},
+        "before": {"nll": metric(0.9), "ece": metric(0.3)},
+        "after": {"temperature": {"nll": metric(0.7), "ece": metric(0.2)}},
+    },
     "diagnostics": [
         {
             "name": "score_collapse",
@@ -304,6 +310,7 @@ def test_the_mark_of_a_verdict_is_that_of_its_interval(bounds: list[float], mark
 
 
 def test_an_eval_steps_run_shows_metrics_beside_baselines() -> None:
+    assert steps_section.facts(STEPS) == "120 rows, 20 clean rows"
     first, second = steps_section.verdicts(STEPS)
     assert first == Line("better", "ProcessBench F1 0.600 [0.500, 0.700], above position alone (0.300).")
     assert second == Line("alarm", "Alarms: score collapse.")
@@ -317,7 +324,10 @@ def test_an_eval_steps_run_shows_metrics_beside_baselines() -> None:
     assert [each.name for each in pictures] == ["run1-sweep", "run1-reliability"]
     for each in pictures:
         assert list(colours(inline_svg(each.draw(), each.name, each.says))) == []
-    diagnostics = blocks[-1]
+    calibration, diagnostics = blocks[-2:]
+    assert isinstance(calibration, Table)
+    assert calibration.columns == ["scores", "NLL a step", "ECE"]
+    assert list(calibration.rows[1]) == ["temperature", "0.700 [0.600, 0.800]", "0.200 [0.100, 0.300]"]
     assert isinstance(diagnostics, Table)
     assert [row[3] for row in diagnostics.rows] == ["⚠ alarm", "✓ none"]
     few = {key: STEPS[key] for key in ("f1", "acc_error", "acc_clean", "threshold")}
@@ -361,7 +371,7 @@ def test_a_plot_in_the_page_follows_the_theme_and_keeps_ids_apart(tmp_path: Path
     used = re.findall(r'(?:href="#|url\(#)([^")]+)', svg)
     assert used
     assert set(used) <= set(ids)
-    assert {f"run1-curves-rule-{part}-min" for part in ("line", "band", "label")} <= set(ids)
+    assert {f"run1-curves-rule-{part}-min" for part in ("line", "band", "label", "leader")} <= set(ids)
     assert "style=" not in svg
 
 

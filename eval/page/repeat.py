@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from eval.page.blocks import Block, Code, Table
@@ -86,8 +85,3 @@ def _seconds(began: str, ended: str) -> float | None:
         return (datetime.fromisoformat(ended) - datetime.fromisoformat(began)).total_seconds()
     except (TypeError, ValueError):
         return None
-
-
-def short_path(path: Path) -> str:
-    """The last part of a run's path, which names it."""
-    return path.name or str(path)

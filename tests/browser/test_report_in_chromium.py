@@ -10,8 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from eval.page.visible import visible
+from shepherd.cli import cli
+from shepherd.config import Config
+from shepherd.files import write_json
+from shepherd.runs import Run
 
 pytestmark = pytest.mark.browser
 
@@ -298,6 +303,46 @@ def test_a_pool_without_scores_or_gold_is_shown_as_far_as_it_goes(
     assert "verifier_right" not in page.eval_on_selector_all(
         "#filter option", "(all) => all.map((o) => o.value)"
     )
+
+
+def test_the_viewer_goes_from_run_to_run(planted: Path, open_page: Open, tmp_path: Path) -> None:
+    folder = planted.parents[1]
+    unscored = ["--pool", str(folder / "pool.jsonl"), "--no-verifier", "--out", str(tmp_path / "unscored")]
+    quick = ["--set", "evaluation.bootstrap=100"]
+    both = [str(folder / "run"), str(tmp_path / "unscored")]
+    for command in (["rerank", *unscored, *quick], ["report", *both, "--out", str(tmp_path / "report")]):
+        result = CliRunner().invoke(cli, command)
+        assert result.exit_code == 0, result.output
+    page = open_page(tmp_path / "report" / "report.html", "#run1/tied")
+    assert chosen(page) == "tied"
+    assert page.locator(".meter").count() > 0
+    page.select_option("#run", "run2")
+    page.locator('html[data-viewer^="run2"]').wait_for(state="attached")
+    assert chosen(page) == "tied"
+    assert page.locator(".meter").count() == 0
+    assert page.locator("svg").count() == 2
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_step_metrics_are_a_page_without_a_viewer(open_page: Open, tmp_path: Path, theme: str) -> None:
+    figure = {"value": 0.5, "ci95": [0.4, 0.6], "baseline": 0.3}
+    run = Run.create("eval-steps", Config(), tmp_path / "run")
+    named = dict.fromkeys(("f1", "acc_error", "acc_clean", "threshold", "auc"), figure)
+    sweep = [{"threshold": at / 10, "f1": 0.5, "acc_error": 0.4, "acc_clean": at / 10} for at in range(11)]
+    bins = [{"mean_score": at / 10, "share_good": at / 12, "count": 5} for at in range(11)]
+    alarm = {"name": "score_range", "value": 0.1, "bound": 0.2, "alarm": True, "says": "<b>all alike</b>"}
+    more = {"sweep": sweep, "reliability": bins, "diagnostics": [alarm]}
+    write_json(run.path / "results.json", {**named, **more})
+    run.finish()
+    result = CliRunner().invoke(cli, ["report", str(run.path), "--out", str(tmp_path / "report")])
+    assert result.exit_code == 0, result.output
+    page = open_page(tmp_path / "report" / "report.html", color_scheme=theme)
+    assert page.locator("#viewer").count() == 0
+    assert page.locator("svg").count() == 2
+    assert "<b>all alike</b>" in page.inner_text("#run1")
+    page.keyboard.press("j")  # of no effect, and no error
+    worst = page.evaluate(Path(__file__).with_name("contrast.js").read_text())
+    assert worst["worst"][0][0] >= 1, worst["worst"]
 
 
 @pytest.mark.parametrize("name", HOSTILE)

@@ -91,3 +91,4 @@ setUpTheme();
 setUpLines();
 setUpKeys();
 if (META.runs.length) setUpViewer();
+else document.documentElement.dataset.viewer = "none";

@@ -22,7 +22,7 @@ function number(value, digits = 2) {
 }
 
 function showProblem(article, index, problem, detail, view) {
-  const head = make("header", {}, make("h3", {}, `Problem ${plainText(problem.id)}`));
+  const head = make("header", {}, make("h3", {}, `Problem ${shortText(problem.id, 200)}`));
   head.append(make("p", { class: "question" }, textNode(problem.question)));
   const gold = make("p", { class: "gold" }, "Right answer: ");
   gold.append(problem.gold === null ? "none given" : make("strong", {}, textNode(problem.gold, 200)));

@@ -33,6 +33,12 @@ function plainText(text) {
   return text.replaceAll("\r\n", "\n").replace(UNSEEN, symbolOf);
 }
 
+// The beginning of a text, on one line.
+function shortText(text, limit) {
+  const short = text.length > limit ? `${text.slice(0, limit).replace(/[\ud800-\udbff]$/, "")}\u2026` : text;
+  return plainText(short).replaceAll("\n", " ");
+}
+
 function fill(node, text) {
   text = text.replaceAll("\r\n", "\n");
   if (text.length > PLAIN) {

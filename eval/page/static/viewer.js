@@ -56,9 +56,9 @@ function rowNode(problem, at) {
       class: "row", role: "option", id: `row${at}`, "aria-selected": String(at === state.at),
       "aria-posinset": String(at + 1), "aria-setsize": String(state.shown.length),
     },
-    make("div", { class: "row-top" }, make("span", { class: "row-id" }, plainText(problem.id)),
+    make("div", { class: "row-top" }, make("span", { class: "row-id" }, shortText(problem.id, 60)),
       make("span", { class: "row-marks" }, symbols.join("  "))),
-    make("div", { class: "row-question" }, plainText(problem.question.slice(0, 160))),
+    make("div", { class: "row-question" }, shortText(problem.question, 160)),
   );
   node.style.top = `${at * ROW}px`;
   node.addEventListener("click", () => choose(at, false));
@@ -101,11 +101,12 @@ async function showChosen(say) {
   showProblem(article, state.index, problem, detail, state.view);
   article.querySelector("header").append(settings());
   article.scrollTop = 0;
-  history.replaceState(null, "", `#${state.run.key}/${encodeURIComponent(problem.id.toWellFormed?.() ?? "")}`);
+  const name = problem.id.length <= 200 ? `/${encodeURIComponent(problem.id)}` : "";
+  history.replaceState(null, "", `#${state.run.key}${name}`);
   document.documentElement.dataset.viewer = `${state.run.key}/${problem.place}`;
   if (say) {
     byId("said").textContent =
-      `Problem ${plainText(problem.id)}, ${state.at + 1} of ${state.shown.length}. ${plainText(problem.question.slice(0, 200))}`;
+      `Problem ${shortText(problem.id, 60)}, ${state.at + 1} of ${state.shown.length}. ${shortText(problem.question, 200)}`;
   }
 }
 

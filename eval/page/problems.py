@@ -17,7 +17,13 @@ from eval.scores import AGGREGATIONS, Aggregation, FloatArray, aggregate, soluti
 from eval.steps import THRESHOLD
 from shepherd import steps as step_text
 from shepherd.answers import AnswerStyle, Grader
-from shepherd.records import Candidate, ProblemPool, ScoreLine
+from shepherd.records import ProblemPool, ScoreLine
+
+MOST = 100_000
+"""Candidates that one run brings into the page: some 30 MB. Of larger pools each problem's share is shown."""
+
+LEAST = 16
+"""Candidates of a problem that are shown whatever the number of problems."""
 
 BLOCK = 50
 """Problems packed together: what the page unpacks to show one of them."""
@@ -67,6 +73,7 @@ def view(
     grader: Grader,
     grader_timeout_s: float,
     headline: Aggregation,
+    most: int = MOST,
 ) -> Viewer:
     """Grade every problem and work out what the viewer shows of it.
 
@@ -77,12 +84,14 @@ def view(
         grader: how answers are compared.
         grader_timeout_s: seconds that math-verify is given for one pair of answers.
         headline: the rule that the verifier was made for, which the filters compare with majority.
+        most: candidates in the page; of larger pools those that a rule takes, then the first.
 
     Returns:
         Index, blocks and counts.
     """
     graded = grade_pools(pools, style, grader, timeout_s=grader_timeout_s)
     given: Sequence[ScoreLine | None] = scores or [None] * len(pools)
+    share = max(LEAST, most // max(1, len(pools)))
     lines = []
     details = []
     counts = {name: 0 for name in FILTERS if scores is not None or name not in _NEED_SCORES}
@@ -93,7 +102,7 @@ def view(
         for name in found:
             counts[name] += 1
         lines.append(problem.line(found))
-        details.append(problem.detail())
+        details.append(problem.detail(share))
         rules |= dict.fromkeys(problem.taken)
     index = {
         "scored": scores is not None,
@@ -103,6 +112,7 @@ def view(
         "verifiers": sorted({line.verifier for line in scores or [] if line.verifier}),
         "threshold": THRESHOLD,
         "block": BLOCK,
+        "share": share,
         "problems": lines,
     }
     blocks = [details[start : start + BLOCK] for start in range(0, len(details), BLOCK)]
@@ -123,7 +133,6 @@ class _Problem:
         solutions: dict[str, list[FloatArray]] = {}
         if step_scores is not None:
             solutions = {how: [solution_scores(step_scores, how)] for how in AGGREGATIONS}
-        self.texts = [each.text for each in pool.candidates]
         self.ballots: Ballots = ballots_of([pool], [graded], solutions, {})
         self.codes = self.ballots.codes[0]
         self.right = self.ballots.right[0]
@@ -183,17 +192,37 @@ class _Problem:
             self.chance(self.headline),
         ]
 
-    def detail(self) -> dict[str, Any]:
-        """Everything about the problem that is not in the index."""
+    def detail(self, share: int) -> dict[str, Any]:
+        """Everything about the problem that is not in the index; at most ``share`` of its candidates.
+
+        Candidates are numbered by their place in the pool, also in what a candidate's own entry says.
+        """
+        first: dict[str, int] = {}
+        for place, candidate in enumerate(self.pool.candidates):
+            first.setdefault(candidate.text, place)
+        places = self._shown(share)
         return {
+            "size": len(self.codes),
             "answers": list(self._answer_rows()),
-            "candidates": [self._candidate(place, each) for place, each in enumerate(self.pool.candidates)],
+            "silent": np.flatnonzero(self.codes < 0).tolist(),
+            "candidates": [
+                {"place": place, **self._candidate(place, first[self.pool.candidates[place].text])}
+                for place in places
+            ],
             "best": {
                 rule: np.flatnonzero(self.taken[rule] > 0).tolist()
                 for rule in self.ballots.rankings()
                 if rule in self.taken
             },
         }
+
+    def _shown(self, share: int) -> list[int]:
+        """Places of the candidates that the page has: all, or those that a rule takes and the first ones."""
+        size = len(self.codes)
+        if size <= share:
+            return list(range(size))
+        best = [int(np.argmax(chances)) for chances in self.taken.values() if chances.any()]
+        return sorted(list(dict.fromkeys([*best, *range(size)]))[:share])
 
     def _answers(self, rule: str) -> set[int]:
         return set(self.codes[self.taken[rule] > 0].tolist())
@@ -215,8 +244,9 @@ class _Problem:
                 "rules": {rule: chance for rule, chance in chances.items() if chance > 0},
             }
 
-    def _candidate(self, place: int, candidate: Candidate) -> dict[str, Any]:
-        """One candidate; its keys are short, since there are many. What is not known is left out."""
+    def _candidate(self, place: int, first: int) -> dict[str, Any]:
+        """One candidate, whose text is that of the candidate ``first``; what is not known is left out."""
+        candidate = self.pool.candidates[place]
         texts = step_text.split(candidate.text).steps
         found: dict[str, Any] = {"steps": list(texts), "answer": int(self.codes[place])}
         if not texts and candidate.text.strip():
@@ -227,7 +257,6 @@ class _Problem:
             found["weakest"] = int(np.argmin(scores))
             found["score"] = round(aggregate(list(scores), self.headline), 4)
         alarms = self.alarms(place)
-        first = self.texts.index(candidate.text)
         more = {
             "same": first if first < place else None,
             "by": candidate.generator,

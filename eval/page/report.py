@@ -95,6 +95,12 @@ def _show(run: ReadRun, key: str) -> _Shown:
             viewer = view(
                 pools, scores, style=style, grader=grader, grader_timeout_s=timeout_s, headline=headline
             )
+            share, largest = viewer.index["share"], max(len(pool.candidates) for pool in pools)
+            if largest > share:
+                lines.append(
+                    f"The viewer holds {share} of up to {largest:,} candidates of a problem: those that the "
+                    "rules take, then the first. Votes, rules and filters count all."
+                )
             if not viewer.counts["ungraded"] < len(pools):
                 lines.append("No problem has a gold answer: nothing is graded.")
     else:

@@ -126,6 +126,7 @@ def test_the_viewer_has_answers_votes_picks_and_alarms(tmp_path: Path) -> None:
         ["alarm_accepted"],
     ]
     assert third["answers"] == []
+    assert third["silent"] == [0, 1, 2]
     assert [each["answer"] for each in third["candidates"]] == [-1, -1, -1]
 
 

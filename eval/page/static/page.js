@@ -63,10 +63,12 @@ function setUpKeys() {
     });
     byId("help-open").addEventListener("click", () => help.showModal());
     byId("help-close").addEventListener("click", () => help.close());
-    byId("search").addEventListener("keydown", (event) => {
+    byId("tools").addEventListener("keydown", (event) => {
       if (event.key !== "Escape") return;
-      byId("search").value = "";
-      applyFilter();
+      if (event.target === byId("search")) {
+        byId("search").value = "";
+        applyFilter();
+      }
       byId("list").focus();
     });
   }

@@ -51,7 +51,7 @@ function votes(index, detail) {
     return line;
   };
   const more = firstOf(detail.answers, 12, "answers", row, body);
-  const silent = detail.candidates.flatMap((each, place) => (each.answer < 0 ? [`#${place + 1}`] : []));
+  const silent = detail.silent.map((place) => `#${place + 1}`);
   if (silent.length) {
     const cells = [make("td"), make("td", {}, String(silent.length)), make("td", {}, textNode(silent.join(" "), 300))];
     body.append(make("tr", {}, make("th", { scope: "row" }, "no answer"), ...cells));
@@ -64,21 +64,23 @@ function votes(index, detail) {
 
 function cards(index, detail, view) {
   const answers = new Map(detail.answers.map((answer) => [answer.code, answer]));
-  const order = detail.candidates.map((candidate, place) => place);
-  const score = (place) => detail.candidates[place].score ?? -1;
-  if (view.order === "score") order.sort((a, b) => score(b) - score(a) || a - b);
+  const order = [...detail.candidates];
+  const score = (candidate) => candidate.score ?? -1;
+  if (view.order === "score") order.sort((a, b) => score(b) - score(a) || a.place - b.place);
   if (view.order === "answer") {
     const rank = new Map(detail.answers.map((answer, at) => [answer.code, at]));
-    const of = (place) => rank.get(detail.candidates[place].answer) ?? rank.size;
-    order.sort((a, b) => of(a) - of(b) || score(b) - score(a) || a - b);
+    const of = (candidate) => rank.get(candidate.answer) ?? rank.size;
+    order.sort((a, b) => of(a) - of(b) || score(b) - score(a) || a.place - b.place);
   }
   const list = make("ol", { class: "cards", "aria-label": "Candidates" });
-  const more = firstOf(order, CARDS, "candidates", (place) => card(index, detail, place, answers), list);
-  return make("div", {}, list, more);
+  const more = firstOf(order, CARDS, "candidates", (candidate) => card(index, detail, candidate, answers), list);
+  const left = detail.size - detail.candidates.length;
+  const note = left ? make("p", { class: "note" }, `${left.toLocaleString("en")} more candidates are not in the page`) : null;
+  return make("div", {}, list, more, note);
 }
 
-function card(index, detail, place, answers) {
-  const candidate = detail.candidates[place];
+function card(index, detail, candidate, answers) {
+  const { place } = candidate;
   const answer = answers.get(candidate.answer);
   const by = candidate.by ? make("span", { class: "by" }, textNode(candidate.by, 60)) : null;
   const title = make("h4", {}, `#${place + 1} `, by);

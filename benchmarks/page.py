@@ -52,7 +52,7 @@ TIMED = f"""async ([id, value, event]) => {{
 }}"""
 
 
-def make_run(folder: Path, problems: int, seed: int) -> Path:
+def make_run(folder: Path, problems: int, size: int, seed: int) -> Path:
     """A finished `shepherd rerank` run of made-up candidates and scores."""
     rng = np.random.default_rng(seed)
     letters = np.array(list("abcdefghijklmnopqrstuvwxyz"))
@@ -63,13 +63,13 @@ def make_run(folder: Path, problems: int, seed: int) -> Path:
 
     pools, scores = [], []
     for number in range(problems):
-        answers = rng.choice(6, CANDIDATES, p=(0.4, 0.25, 0.15, 0.1, 0.06, 0.04))
+        answers = rng.choice(6, size, p=(0.4, 0.25, 0.15, 0.1, 0.06, 0.04))
         candidates = []
         for answer in answers:
             lines = [f"Step {at}: {text(WORDS)} ки" for at in range(1, STEPS)]
             lines.append(f"Step {STEPS}: {text(WORDS)} The answer is: {answer} ки")
             candidates.append({"text": "\n".join(lines), "generator": "made up", "tokens": 90})
-        made = rng.beta(4, 1.5, (CANDIDATES, STEPS)).round(6).tolist()
+        made = rng.beta(4, 1.5, (size, STEPS)).round(6).tolist()
         pools.append({"id": f"p{number}", "question": text(40), "answer": "0", "candidates": candidates})
         scores.append({"id": f"p{number}", "step_scores": made, "verifier": "made up"})
     write_jsonl(folder / "pool.jsonl", pools)
@@ -132,6 +132,7 @@ def main() -> None:
         "--run", type=Path, help="a finished run of shepherd rerank, in place of the made-up one"
     )
     parser.add_argument("--problems", type=int, default=PROBLEMS)
+    parser.add_argument("--candidates", type=int, default=CANDIDATES)
     parser.add_argument("--repeats", type=int, default=5, help="how often the page is opened anew")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=RESULTS)
@@ -146,7 +147,7 @@ def main() -> None:
         sys.exit("no chromium: install it (Debian: apt-get install chromium)")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        run = given.run or make_run(folder, given.problems, given.seed)
+        run = given.run or make_run(folder, given.problems, given.candidates, given.seed)
         took = shepherd("report", run, "--out", folder / "report")
         page = folder / "report" / "report.html"
         viewer = json.loads((folder / "report" / "results.json").read_text())["runs"][0]["viewer"]
@@ -176,7 +177,7 @@ def main() -> None:
         given.out,
         {
             "problems": viewer["problems"],
-            "candidates": None if given.run else CANDIDATES,
+            "candidates": None if given.run else given.candidates,
             **sizes,
             "report_processor_s": round(took, 2),
             "chromium": version,

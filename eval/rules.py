@@ -187,20 +187,27 @@ def vote_weights(codes: IntArray, weights: FloatArray | None = None) -> FloatArr
     return out
 
 
+def taken(ballots: Ballots) -> dict[str, FloatArray]:
+    """The chance of each candidate to be taken from the whole pool, by rule; ``random`` is left out.
+
+    Returns:
+        Shape ``(problems, N)`` each; a row sums to 1, or is all 0 where nobody answers.
+    """
+    answered = ballots.codes >= 0
+    found = {"majority": np.stack([vote_weights(codes) for codes in ballots.codes])}
+    for name, by in ballots.rankings().items():
+        found[name] = np.stack(
+            [best_weights(mine, voting) for mine, voting in zip(by, answered, strict=True)]
+        )
+    for name, by in ballots.weights().items():
+        votes = (vote_weights(codes, mine) for codes, mine in zip(ballots.codes, by, strict=True))
+        found[name] = np.stack(list(votes))
+    return found
+
+
 def shared_first_places(ballots: Ballots) -> dict[str, int]:
     """For each rule, the problems in which different answers of the whole pool share the first place."""
-    answered = ballots.codes >= 0
-    found = {}
-    for name, by in {"majority": None, **ballots.rankings()}.items():
-        if by is None:
-            taken = (vote_weights(codes) for codes in ballots.codes)
-        else:
-            taken = (best_weights(mine, voting) for mine, voting in zip(by, answered, strict=True))
-        found[name] = _problems_with_several(ballots.codes, taken)
-    for name, each in ballots.weights().items():
-        votes = (vote_weights(codes, mine) for codes, mine in zip(ballots.codes, each, strict=True))
-        found[name] = _problems_with_several(ballots.codes, votes)
-    return found
+    return {name: _problems_with_several(ballots.codes, chances) for name, chances in taken(ballots).items()}
 
 
 def _problems_with_several(codes: IntArray, taken: Iterable[FloatArray]) -> int:

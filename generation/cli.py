@@ -10,9 +10,10 @@ from typing import Generic, TypeVar
 
 import click
 
-from generation.config import POOL_FORMATS, DemoConfig, GenerateConfig, RerankConfig
+from generation.config import DemoConfig, GenerateConfig, RerankConfig
 from generation.inputs import demo_files, rerank_files, sampling_files
 from shepherd import console
+from shepherd.answers import POOL_FORMATS
 from shepherd.config import load_config
 from shepherd.console import RunOptions, run_options, store_option
 from shepherd.errors import ShepherdError

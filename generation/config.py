@@ -3,27 +3,17 @@
 from __future__ import annotations
 
 import re
-from typing import Literal, get_args
+from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from eval.kinds import CalibrationKind
-from shepherd.answers import GRADER_TIMEOUT_S, AnswerStyle, Grader
+from shepherd.answers import GRADER_TIMEOUT_S, AnswerStyle, Grader, PoolFormat, style_of
 from shepherd.config import Config
 from shepherd.serving import ServerConfig, VllmConfig
 from verifier.config import FormatName, PublishedConfig
 from verifier.engines import Scorer
 from verifier.shape import Shape
-
-PoolFormat = Literal["shepherd", "subq", "zeroeval", "openai-samples"]
-POOL_FORMATS: tuple[PoolFormat, ...] = get_args(PoolFormat)
-
-STYLE_OF_FORMAT: dict[PoolFormat, AnswerStyle] = {
-    "shepherd": "auto",
-    "subq": "subq",
-    "zeroeval": "zeroeval",
-    "openai-samples": "openai",
-}
 
 EMBEDDED_PROBLEMS = 500
 """Problems drawn from the embedded world where ``problems.limit`` is null: it has no end of its own."""
@@ -244,9 +234,7 @@ class RerankConfig(SamplerConfig):
     @property
     def answer_style(self) -> AnswerStyle:
         """The style asked for, else the one the pool's format is known to have."""
-        if self.answers.style != "auto" or self.pool.file is None:
-            return self.answers.style
-        return STYLE_OF_FORMAT[self.pool.format]
+        return style_of(self.answers.style, None if self.pool.file is None else self.pool.format)
 
 
 class TrainingConfig(Config):

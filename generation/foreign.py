@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from generation.config import PoolFormat
+from shepherd.answers import PoolFormat
 from shepherd.errors import ShepherdError, at
 from shepherd.files import STDIN, read_jsonl
 from shepherd.records import ProblemPool

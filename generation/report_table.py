@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from eval.figures import interval, percent, points
 from eval.significance import NONE_SHOWN, rounded_up
 from shepherd import console
 
@@ -114,32 +115,6 @@ def p_equals(value: float) -> str:
         ('= 0.041', '< 0.001')
     """
     return f"= {value:.3f}" if value >= 0.001 else p_value(value)
-
-
-def percent(value: float) -> str:
-    """A share in percent, one decimal.
-
-    Example:
-        >>> percent(0.6566)
-        '65.7'
-    """
-    return f"{100 * value:.1f}"
-
-
-def points(value: float) -> str:
-    """A difference in points, with its sign.
-
-    Example:
-        >>> points(-0.004), points(0.0)
-        ('-0.4', '+0.0')
-    """
-    return f"{100 * value:+.1f}"
-
-
-def interval(bounds: tuple[float, float], signed: bool = False) -> str:
-    """An interval in percent or points."""
-    low, high = (points(each) if signed else percent(each) for each in bounds)
-    return f"[{low}, {high}]"
 
 
 def _auc(value: float | None) -> str:

@@ -33,14 +33,17 @@ from shepherd.numbers import MAX_LENGTH, first_number, parse_number
 
 __all__ = [
     "GRADER_TIMEOUT_S",
+    "POOL_FORMATS",
     "STYLES",
     "Answer",
     "AnswerStyle",
     "Grader",
+    "PoolFormat",
     "boxed_text",
     "extract",
     "extract_text",
     "parse_number",
+    "style_of",
 ]
 
 Answer = Fraction
@@ -58,6 +61,16 @@ _Reader = Callable[[str], T | None]
 
 STYLES: tuple[AnswerStyle, ...] = get_args(AnswerStyle)
 
+PoolFormat = Literal["shepherd", "subq", "zeroeval", "openai-samples"]
+POOL_FORMATS: tuple[PoolFormat, ...] = get_args(PoolFormat)
+
+_STYLE_OF_FORMAT: dict[PoolFormat, AnswerStyle] = {
+    "shepherd": "auto",
+    "subq": "subq",
+    "zeroeval": "zeroeval",
+    "openai-samples": "openai",
+}
+
 # Every pattern begins with a fixed word and has no nested repetition: time is linear in the text.
 _GSM8K = re.compile(r"####")
 _SHEPHERD = re.compile(r"\bthe\s+(?:final\s+|correct\s+)?answer\s+is\b\s*:?", re.IGNORECASE)
@@ -68,6 +81,20 @@ _JSON_KEY = re.compile(r"\banswer[\\\"'*`]{0,6}[ \t]*:[*_]*", re.IGNORECASE)
 _JSON_STRING = re.compile(r'"([^"\\]*(?:\\.[^"\\]*)*)"', re.DOTALL)
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)  # an escaped brace is no brace
 _BOX = re.compile(r"\\(?:boxed|fbox)(?![A-Za-z])")
+
+
+def style_of(asked: AnswerStyle, pool_format: PoolFormat | None) -> AnswerStyle:
+    """The style asked for; where that is ``auto``, the one that the pool's format is known to have.
+
+    Args:
+        asked: as a config has it.
+        pool_format: of the file the candidates were read from; None where they were sampled.
+
+    Example:
+        >>> style_of("auto", "subq"), style_of("boxed", "subq"), style_of("auto", None)
+        ('subq', 'boxed', 'auto')
+    """
+    return _STYLE_OF_FORMAT[pool_format] if asked == "auto" and pool_format is not None else asked
 
 
 def extract(text: str, style: AnswerStyle = "auto") -> Fraction | None:

@@ -127,7 +127,7 @@ class Run:
         Raises:
             ShepherdError: if this is no such run, if it is still running, or if an input has changed since.
         """
-        path = _existing(Path(path))
+        path = find_run(path)
         manifest = read_json(path / MANIFEST)
         if manifest.get("command") != command:
             raise ShepherdError(f"{path}: is a run of {manifest.get('command')}, not of {command}")
@@ -196,6 +196,19 @@ class Run:
             _active = None
 
 
+def find_run(path: Path | str) -> Path:
+    """The directory of a run, given as a path or as its name under ``runs/``.
+
+    Raises:
+        ShepherdError: if there is no run.
+    """
+    path = Path(path)
+    for each in (path, RUNS_FOLDER / path):
+        if (each / MANIFEST).is_file():
+            return each
+    raise ShepherdError(f"{path}: no run here (no {MANIFEST}); shepherd runs lists what there is")
+
+
 @dataclass(frozen=True, slots=True)
 class RunInfo:
     """One line of ``shepherd runs``."""
@@ -232,13 +245,6 @@ def _utc() -> datetime:
 
 def _new_path(command: str) -> Path:
     return RUNS_FOLDER / f"{command}-{_utc():%Y%m%dt%H%M%Sz}-{secrets.token_hex(2)}"
-
-
-def _existing(path: Path) -> Path:
-    for each in (path, RUNS_FOLDER / path):
-        if (each / MANIFEST).is_file():
-            return each
-    raise ShepherdError(f"{path}: no run here (no {MANIFEST}); shepherd runs lists what there is")
 
 
 def _manifest_or_nothing(path: Path) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from eval.calibration import FILE, KEY, Calibration, Calibrations, read_calibration
+from eval.calibration import FILE, KEY, Calibrations, read_calibration
 from eval.kinds import CalibrationKind
 from eval.scores import Calibration
 from shepherd.errors import ShepherdError

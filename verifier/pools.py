@@ -14,7 +14,6 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from eval.calibration import Calibration
 from eval.kinds import CalibrationKind
 from eval.scores import Calibration
 from shepherd.console import progress

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from generation.config import POOL_FORMATS
 from shepherd import console
+from shepherd.answers import POOL_FORMATS
 from shepherd.console import RunOptions, run_options, store_option
 from shepherd.errors import ShepherdError
 

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 from itertools import combinations, product
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from eval.figures import interval, points
 from eval.significance import NONE_SHOWN, Judged, PerProblem, compare_paired, judge
-from generation.report_table import interval, points
+from generation.report_table import p_equals
 
 if TYPE_CHECKING:
     from generation.compare.run import Cell
@@ -124,7 +125,7 @@ def answer_of(cells: Sequence[Cell], differences: Sequence[Named]) -> str:
         said = f"whether it helps one more than the other is not shown ({why})"
     return (
         f"best of {weak.report.n} by {name} minus majority vote: {gains[0]}, {gains[1]}; "
-        f"the gains differ by {apart}, p = {between.judged.p_holm:.2g}: {said}"
+        f"the gains differ by {apart}, p {p_equals(between.judged.p_holm)}: {said}"
     )
 
 

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from eval.figures import interval, percent, points
 from eval.significance import NONE_SHOWN, rounded_up
 from generation.compare.run import PICTURE
-from generation.report_table import interval, percent, points
+from generation.report_table import p_value
 from shepherd import console
 
 
@@ -42,7 +43,7 @@ def show_comparison(result: Mapping[str, Any], folder: Path) -> None:
                 each["what"],
                 points(each["difference"]),
                 interval(each["ci95"], signed=True),
-                f"{each['p_holm']:.2g}",
+                p_value(each["p_holm"]),
                 f"{each['problems_differing']:,}",
                 _shown(each),
             ]

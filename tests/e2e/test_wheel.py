@@ -71,7 +71,11 @@ def test_the_wheel_holds_packages_configs_and_assets_only(wheel: Path) -> None:
     assert "shepherd/py.typed" in names
     configs = {path.relative_to(ROOT / "configs").as_posix() for path in (ROOT / "configs").rglob("*.yaml")}
     assert {f"shepherd/configs/{name}" for name in configs} <= set(names)
-    tracked = _run(["git", "ls-files", "shepherd/assets"], ROOT).split() if (ROOT / ".git").exists() else []
+    tracked = (
+        _run(["git", "ls-files", "shepherd/assets", "eval/page"], ROOT).split()
+        if (ROOT / ".git").exists()
+        else []
+    )
     assert set(tracked) <= set(names)
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
 
@@ -93,3 +97,5 @@ def test_rerank_works_with_no_clone(scripts: Path, tmp_path: Path) -> None:
     [run] = (tmp_path / "runs").iterdir()
     assert (run / "DONE").exists()
     assert json.loads((run / "manifest.json").read_text())["git"] is None
+    _run([scripts / "shepherd", "report", run, "--out", tmp_path / "report"], tmp_path)
+    assert "</html>" in (tmp_path / "report" / "report.html").read_text()

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from generation import foreign
-from generation.config import PoolFormat
+from shepherd.answers import PoolFormat
 from shepherd.errors import ShepherdError
 
 SHEPHERD = {"id": "a", "question": "1 + 1?", "answer": "2", "candidates": [{"text": "2"}, {"text": "3"}]}

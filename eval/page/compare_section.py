@@ -1,0 +1,157 @@
+"""The section of a `shepherd compare` run: the grid of generators and verifiers, differences, cost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from eval.figures import interval, percent, points
+from eval.page import rerank_section
+from eval.page.blocks import Block, Line, Mark, Picture, Table
+from eval.page.visible import visible
+
+Report = Mapping[str, Any]
+
+
+def verdicts(report: Report) -> list[Line]:
+    """The answer to whether the verifier helps the weak generator more, and every difference's verdict."""
+    lines = [Line("note", str(report["answer"]))] if report.get("answer") else []
+    for each in report.get("differences") or []:
+        low, high = each["ci95"]
+        mark: Mark = "better" if low > 0 else "worse" if high < 0 else "same"
+        if each.get("verdict"):
+            lines.append(Line(mark, f"{each['what']}: {each['verdict']}"))
+    return lines
+
+
+def facts(report: Report) -> str:
+    """How large the grid is."""
+    cells = report["cells"]
+    problems = {cell["report"]["problems"] for cell in cells}
+    return (
+        f"{_how_many(report, 'generator')}, {_how_many(report, 'verifier')}, "
+        f"{', '.join(f'{each:,}' for each in sorted(problems))} problems"
+    )
+
+
+def _how_many(report: Report, what: str) -> str:
+    count = len(report.get(f"{what}s") or [])
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
+def blocks(report: Report, title: str, key: str) -> Iterator[Block]:
+    """Tables and pictures of the run."""
+    cells: Sequence[Report] = report["cells"]
+    yield _grid(cells)
+    if report.get("differences"):
+        yield _differences(report["differences"])
+    if any(_points(cell) for cell in cells):
+        yield _compute(cells, title, f"{key}-compute")
+    for place, cell in enumerate(cells, start=1):
+        name = visible(f"{cell['generator']}, verifier {cell['verifier']}")
+        yield rerank_section.curves(cell["report"], name, f"{key}-curves{place}")
+
+
+def _grid(cells: Sequence[Report]) -> Table:
+    rows = []
+    for cell in cells:
+        report = cell["report"]
+        headline = rerank_section.headline_of(report)
+        rules = report["rules"]
+        best = rules.get(headline)
+        gain = None if best is None else rerank_section.minus_majority(report, headline)
+        rows.append(
+            [
+                str(cell["generator"]),
+                str(cell["verifier"]),
+                f"{report['problems']:,}",
+                f"{percent(rules['majority']['accuracy'])} {interval(rules['majority']['ci95'])}",
+                "" if best is None else f"{percent(best['accuracy'])} {interval(best['ci95'])} by {headline}",
+                "" if gain is None else f"{points(gain['difference'])} {interval(gain['ci95'], True)}",
+                percent(report["pass_at_n"]),
+                _tokens(cell, "generated_tokens"),
+                _tokens(cell, "scored_tokens"),
+            ]
+        )
+    return Table(
+        "Each generator with each verifier; accuracies in per cent with 95% intervals, differences paired",
+        [
+            "generator", "verifier", "N", "majority", "best of n", "minus majority", "pass@n",
+            "tokens generated", "tokens scored",
+        ],
+        rows,
+    )  # fmt: skip
+
+
+def _differences(differences: Sequence[Report]) -> Table:
+    rows = [
+        [
+            str(each["what"]),
+            f"{points(each['difference'])} {interval(each['ci95'], True)}",
+            _number(each.get("p")),
+            _number(each.get("p_holm")),
+            _number(each.get("problems_differing")),
+            "" if each.get("detectable") is None else f"{100 * each['detectable']:.1f}",
+            str(each.get("verdict") or ""),
+        ]
+        for each in differences
+    ]
+    columns = ["difference", "points [95%]", "p", "p (Holm)", "problems that differ", "detectable", "verdict"]
+    return Table("Paired differences on the same problems", columns, rows)
+
+
+def _compute(cells: Sequence[Report], title: str, name: str) -> Picture:
+    from eval.page.plots import compute_figure
+
+    lines: dict[str, list[tuple[float, Mapping[str, Any]]]] = {}
+    for cell in cells:
+        for rule in ("majority", rerank_section.headline_of(cell["report"])):
+            of = "" if rule == "majority" else f" ({cell['verifier']})"
+            name_of_line = visible(f"{cell['generator']}: {rule}{of}")
+            at = {point["n"]: point for point in cell["report"]["curves"].get(rule, [])}
+            found = [
+                (_compute_of(cost, scored=rule != "majority"), at[cost["n"]])
+                for cost in _points(cell)
+                if cost["n"] in at
+            ]
+            if found:
+                lines.setdefault(name_of_line, found)
+    rows = [
+        [
+            label,
+            str(point["n"]),
+            f"{tokens:,.0f}",
+            f"{percent(point['accuracy'])} {interval(point['ci95'])}",
+        ]
+        for label, found in lines.items()
+        for tokens, point in found
+    ]
+    return Picture(
+        name,
+        "Accuracy against compute: tokens generated, and scored where a verifier chooses, for n = 1, 2, 4, …",
+        "A line chart: a line for each generator's majority vote and for each verifier's rule. The table "
+        "below has its figures.",
+        partial(compute_figure, list(lines.items()), title),
+        Table("Accuracy against tokens", ["line", "n", "tokens", "accuracy %"], rows, folded=True),
+    )
+
+
+def _compute_of(cost: Report, scored: bool) -> float:
+    """Tokens of one point; a vote needs no scores."""
+    return float(cost["generated_tokens"] + ((cost.get("scored_tokens") or 0) if scored else 0))
+
+
+def _points(cell: Report) -> Sequence[Mapping[str, Any]]:
+    found = (cell.get("cost") or {}).get("points") or []
+    return [each for each in found if each.get("generated_tokens") is not None]
+
+
+def _tokens(cell: Report, name: str) -> str:
+    return _number((cell.get("cost") or {}).get(name))
+
+
+def _number(value: object) -> str:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return ""
+    return f"{value:,}" if isinstance(value, int) else f"{value:.2g}"

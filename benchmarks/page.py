@@ -150,7 +150,7 @@ def main() -> None:
         run = given.run or make_run(folder, given.problems, given.candidates, given.seed)
         took = shepherd("report", run, "--out", folder / "report")
         page = folder / "report" / "report.html"
-        viewer = json.loads((folder / "report" / "results.json").read_text())["runs"][0]["viewer"]
+        viewer = json.loads((folder / "report" / "results.json").read_text())["runs"][0]["viewers"][0]
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(
                 executable_path=chromium,

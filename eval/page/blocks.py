@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+from eval.significance import NONE_SHOWN
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -12,6 +14,25 @@ if TYPE_CHECKING:
 Mark = Literal["better", "worse", "same", "alarm", "fine", "note"]
 
 SIGNS: dict[Mark, str] = {"better": "▲", "worse": "▼", "same": "=", "alarm": "⚠", "fine": "✓", "note": "·"}
+
+
+def mark_of(difference: Mapping[str, Any] | None) -> Mark:
+    """Whether a difference is shown, and which way: by its verdict, and in a run of old by its interval.
+
+    Example:
+        >>> mark_of({"ci95": [0.01, 0.2]})
+        'better'
+        >>> mark_of({"ci95": [0.01, 0.2], "verdict": "no difference shown; …"})
+        'same'
+    """
+    if difference is None:
+        return "note"
+    if str(difference.get("verdict") or "").startswith(NONE_SHOWN):
+        return "same"
+    low, high = difference["ci95"]
+    return "better" if low > 0 else "worse" if high < 0 else "same"
+
+
 """What a mark looks like: it is said by the sign and the words, never by colour alone."""
 
 

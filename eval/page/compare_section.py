@@ -8,7 +8,7 @@ from typing import Any
 
 from eval.figures import interval, percent, points
 from eval.page import rerank_section
-from eval.page.blocks import Block, Line, Mark, Picture, Table
+from eval.page.blocks import Block, Line, Picture, Table, mark_of
 from eval.page.visible import visible
 
 Report = Mapping[str, Any]
@@ -17,12 +17,8 @@ Report = Mapping[str, Any]
 def verdicts(report: Report) -> list[Line]:
     """The answer to whether the verifier helps the weak generator more, and every difference's verdict."""
     lines = [Line("note", str(report["answer"]))] if report.get("answer") else []
-    for each in report.get("differences") or []:
-        low, high = each["ci95"]
-        mark: Mark = "better" if low > 0 else "worse" if high < 0 else "same"
-        if each.get("verdict"):
-            lines.append(Line(mark, f"{each['what']}: {each['verdict']}"))
-    return lines
+    judged = (each for each in report.get("differences") or [] if each.get("verdict"))
+    return [*lines, *(Line(mark_of(each), f"{each['what']}: {each['verdict']}") for each in judged)]
 
 
 def facts(report: Report) -> str:
@@ -148,7 +144,8 @@ def _points(cell: Report) -> Sequence[Mapping[str, Any]]:
 
 
 def _tokens(cell: Report, name: str) -> str:
-    return _number((cell.get("cost") or {}).get(name))
+    value = (cell.get("cost") or {}).get(name)
+    return "" if value is None else f"{value:,.0f}"
 
 
 def _number(value: object) -> str:

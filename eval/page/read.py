@@ -92,36 +92,87 @@ def read_run(path: Path | str) -> ReadRun:
     )
 
 
-def read_candidates(run: ReadRun) -> tuple[list[ProblemPool] | None, list[ScoreLine] | None, list[str]]:
-    """The candidates of a run and their step scores, and a line for each that it has not.
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """What one pool of a run holds, for the step viewer.
+
+    Attributes:
+        name: the cell of a comparison that it is of; empty where the run has one pool.
+        file: of the pool, inside the run.
+        pools: problems with their candidates.
+        scores: their step scores; None where there are none.
+        headline: the rule that the verifier was made for.
+        style: how the candidates state their answers.
+        grader: how answers are compared.
+        timeout_s: seconds that math-verify is given for one pair of answers.
+    """
+
+    name: str
+    file: str
+    pools: Sequence[ProblemPool]
+    scores: Sequence[ScoreLine] | None
+    headline: str
+    style: AnswerStyle
+    grader: Grader
+    timeout_s: float
+
+
+def read_candidates(run: ReadRun) -> tuple[list[Candidates], list[str]]:
+    """The candidates of a run, and a line for what it has not.
+
+    Returns:
+        One pool of a rerank, one a cell of a comparison, none of an evaluation of steps.
 
     Raises:
         ShepherdError: if a file is there and is broken.
     """
-    lines = []
-    pools = read_pool(run.path / POOL) if (run.path / POOL).is_file() else None
-    scores = None
-    if pools is None:
-        lines.append(f"{run.path} holds no {POOL}: there are no candidates to show.")
-    elif (run.path / SCORES).is_file():
-        scores = read_scores(run.path / SCORES, pools)
+    wanted: list[tuple[str, str, str, Mapping[str, Any], Any, Mapping[str, Any] | None]] = []
+    if run.command == "rerank":
+        wanted = [("", POOL, SCORES, run.results, _asked_style(run), run.setting("answers"))]
+    elif run.command == "compare":
+        for cell in run.results["cells"]:
+            how = cell.get("answers") or {}
+            pool = f"{cell['generator']}/{POOL}"
+            scores = f"{cell['generator']}/{cell['verifier']}.{SCORES}"
+            name = f"{cell['generator']}, {cell['verifier']}"
+            wanted.append((name, pool, scores, cell["report"], how.get("style"), how))
     else:
-        lines.append(f"No step scores ({SCORES}): steps are shown without colours, rules without a verifier.")
-    return pools, scores, lines
+        return [], [f"A run of {run.command} keeps no candidates; give its runs of rerank too to see steps."]
+    found, lines = [], []
+    for name, pool, scores, report, style, how in wanted:
+        of = f"{name}: " if name else ""
+        if not (run.path / pool).is_file():
+            lines.append(f"{of}{run.path} holds no {pool}: there are no candidates to show.")
+            continue
+        pools = read_pool(run.path / pool)
+        scored = (run.path / scores).is_file()
+        if not scored:
+            lines.append(
+                f"{of}No step scores ({scores}): steps are shown without colours, rules without a verifier."
+            )
+        grader, seconds = (how or {}).get("grader"), (how or {}).get("timeout_s")
+        found.append(
+            Candidates(
+                name=name,
+                file=pool,
+                pools=pools,
+                scores=read_scores(run.path / scores, pools) if scored else None,
+                headline=str(report.get("headline", "min")),
+                style=cast(AnswerStyle, style) if style in STYLES else "auto",
+                grader=cast(Grader, grader) if grader in get_args(Grader) else "auto",
+                timeout_s=float(seconds) if isinstance(seconds, int | float) else GRADER_TIMEOUT_S,
+            )
+        )
+    return found, lines
 
 
-def grading_of(run: ReadRun) -> tuple[AnswerStyle, Grader, float]:
-    """How the run read and compared answers: style, grader, seconds a pair."""
-    asked, grader = run.setting("answers", "style"), run.setting("answers", "grader")
+def _asked_style(run: ReadRun) -> AnswerStyle:
+    """The style that a run of rerank read answers in: its own, or that of its pool's format."""
+    asked = run.setting("answers", "style")
     pool_format = run.setting("pool", "format") if run.setting("pool", "file") is not None else None
-    seconds = run.setting("answers", "timeout_s")
-    return (
-        style_of(
-            cast(AnswerStyle, asked) if asked in STYLES else "auto",
-            cast(PoolFormat, pool_format) if pool_format in get_args(PoolFormat) else None,
-        ),
-        cast(Grader, grader) if grader in get_args(Grader) else "auto",
-        float(seconds) if isinstance(seconds, int | float) else GRADER_TIMEOUT_S,
+    return style_of(
+        cast(AnswerStyle, asked) if asked in STYLES else "auto",
+        cast(PoolFormat, pool_format) if pool_format in get_args(PoolFormat) else None,
     )
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from eval.page.blocks import Code, Lines, Picture, Section, Table
 from eval.page.pack import packed, script_json
@@ -28,19 +28,27 @@ SCRIPTS = ("text.js", "data.js", "problem.js", "viewer.js", "page.js")
 """The page's script, in the order in which its parts use one another."""
 
 
+class Shelf(NamedTuple):
+    """One choice of the viewer's runs: its key in the page, what it is called, and its problems."""
+
+    key: str
+    title: str
+    viewer: Viewer
+
+
 @dataclass(frozen=True, slots=True)
 class Page:
     """What is on the page.
 
     Attributes:
         sections: one a run.
-        viewers: one a run; None where there are no candidates.
+        shelves: what the step viewer can show; of a comparison one a generator and verifier.
         notes: for each run, a line for what is missing.
         drawn: SVG of each picture, by name.
     """
 
     sections: Sequence[Section]
-    viewers: Sequence[Viewer | None]
+    shelves: Sequence[Shelf]
     notes: Sequence[Sequence[str]]
     drawn: Mapping[str, str]
 
@@ -49,19 +57,18 @@ def render(page: Page) -> str:
     """The HTML of the page."""
     from markupsafe import Markup
 
-    data = [(f"run{place}", each) for place, each in enumerate(page.viewers, start=1) if each is not None]
     packs = {}
-    for key, viewer in data:
+    for key, _, viewer in page.shelves:
         packs[f"{key}-index"] = packed(viewer.index)
         packs |= {f"{key}-block{number}": packed(block) for number, block in enumerate(viewer.blocks)}
     runs = [
         {
             "key": key,
-            "title": page.sections[int(key.removeprefix("run")) - 1].title,
+            "title": title,
             "problems": len(viewer.index["problems"]),
             "filters": [[name, FILTERS[name], count] for name, count in viewer.counts.items()],
         }
-        for key, viewer in data
+        for key, title, viewer in page.shelves
     ]
     script = "".join((_HERE / "static" / name).read_text("utf-8") for name in SCRIPTS)
     style = (_HERE / "static" / "page.css").read_text("utf-8")
@@ -74,7 +81,7 @@ def render(page: Page) -> str:
         packs=packs,
         sections=page.sections,
         notes=page.notes,
-        viewers=data,
+        viewers=page.shelves,
         version=metadata.version("shepherd-prm"),
     )  # fmt: skip
 

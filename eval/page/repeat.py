@@ -8,9 +8,8 @@ from datetime import datetime
 from typing import Any
 
 from eval.page.blocks import Block, Code, Table
-from eval.page.read import ReadRun
+from eval.page.read import Candidates, ReadRun
 from shepherd.console import duration
-from shepherd.records import ProblemPool, ScoreLine
 
 
 def repeat(run: ReadRun) -> Iterator[Block]:
@@ -52,11 +51,18 @@ def repeat(run: ReadRun) -> Iterator[Block]:
         yield Code("Config, resolved", run.config_text, folded=True)
 
 
-def cost(run: ReadRun, pools: Sequence[ProblemPool] | None, scores: Sequence[ScoreLine] | None) -> Table:
-    """What is known of the run's cost; what is not recorded is said to be so."""
+def cost(run: ReadRun, given: Sequence[Candidates]) -> Table:
+    """What is known of the run's cost; what is not recorded is said to be so.
+
+    Args:
+        run: the run.
+        given: its pools and scores; a pool that several verifiers scored counts once.
+    """
     rows = []
-    if pools is not None:
-        candidates = [each for pool in pools for each in pool.candidates]
+    pools = {each.file: each.pools for each in given}
+    scores = [line for each in given for line in each.scores or ()]
+    if pools:
+        candidates = [each for mine in pools.values() for pool in mine for each in pool.candidates]
         counted = [each.tokens for each in candidates if each.tokens is not None]
         rows.append(["candidates", f"{len(candidates):,}"])
         if counted:
@@ -64,7 +70,7 @@ def cost(run: ReadRun, pools: Sequence[ProblemPool] | None, scores: Sequence[Sco
             rows.append(["tokens generated", f"{sum(counted):,}{known}"])
         else:
             rows.append(["tokens generated", "not recorded in this pool"])
-    if scores is not None:
+    if scores:
         steps = sum(len(each) for line in scores for each in line.step_scores)
         rows.append(["steps scored", f"{steps:,}"])
     recorded: Mapping[str, Any] = run.results.get("cost") or {}

@@ -13,9 +13,9 @@ from eval.page import compare_section, rerank_section, steps_section
 from eval.page.blocks import Picture, Section
 from eval.page.markdown import markdown
 from eval.page.pictures import inline_svg, write_files
-from eval.page.problems import FILTERS, Viewer, view
-from eval.page.read import RESULTS, ReadRun, grading_of, read_candidates, title_of
-from eval.page.render import Page, render
+from eval.page.problems import FILTERS, view
+from eval.page.read import RESULTS, Candidates, ReadRun, read_candidates, title_of
+from eval.page.render import Page, Shelf, render
 from eval.page.repeat import cost, repeat
 from eval.page.visible import visible
 from eval.scores import Aggregation
@@ -39,7 +39,7 @@ class _Shown:
 
     run: ReadRun
     section: Section
-    viewer: Viewer | None
+    shelves: Sequence[Shelf]
     lines: Sequence[str]
 
 
@@ -68,7 +68,8 @@ def write_report(runs: Sequence[ReadRun], folder: Path, log: Log) -> dict[str, A
                 drawn[block.name] = inline_svg(figure, block.name, visible(block.says))
     log(f"{len(drawn)} plots: {folder / PLOTS}")
     sections = [each.section for each in shown]
-    page = Page(sections, [each.viewer for each in shown], [each.lines for each in shown], drawn)
+    shelves = [shelf for each in shown for shelf in each.shelves]
+    page = Page(sections, shelves, [each.lines for each in shown], drawn)
     with atomic_write(folder / PAGE) as handle:
         handle.write(render(page))
     with atomic_write(folder / MARKDOWN) as handle:
@@ -84,36 +85,45 @@ def _show(run: ReadRun, key: str) -> _Shown:
     title = visible(title_of(run))
     sections = {"rerank": rerank_section, "eval-steps": steps_section, "compare": compare_section}
     say = sections[run.command]
-    viewer, pools, scores = None, None, None
-    lines: list[str] = []
-    if run.command == "rerank":
-        pools, scores, lines = read_candidates(run)
-        if pools is not None:
-            style, grader, timeout_s = grading_of(run)
-            asked = rerank_section.headline_of(run.results)
-            headline = cast(Aggregation, asked if asked in get_args(Aggregation) else "min")
-            viewer = view(
-                pools, scores, style=style, grader=grader, grader_timeout_s=timeout_s, headline=headline
-            )
-            share, largest = viewer.index["share"], max(len(pool.candidates) for pool in pools)
-            if largest > share:
-                lines.append(
-                    f"The viewer holds {share} of up to {largest:,} candidates of a problem: those that the "
-                    "rules take, then the first. Votes, rules and filters count all."
-                )
-            if not viewer.counts["ungraded"] < len(pools):
-                lines.append("No problem has a gold answer: nothing is graded.")
-    else:
-        lines.append(f"A run of {run.command} keeps no candidates; give its runs of rerank too to see steps.")
+    candidates, lines = read_candidates(run)
+    shelves = []
+    for place, each in enumerate(candidates, start=1):
+        shelf, more = _shelf(each, key if not each.name else f"{key}-cell{place}", title)
+        shelves.append(shelf)
+        lines += more
     section = Section(
         key=key,
         title=title,
         facts=say.facts(run.results),
         verdicts=say.verdicts(run.results),
         blocks=list(say.blocks(run.results, title, key)),
-        repeat=[cost(run, pools, scores), *repeat(run)],
+        repeat=[cost(run, candidates), *repeat(run)],
     )
-    return _Shown(run, section, viewer, lines)
+    return _Shown(run, section, shelves, lines)
+
+
+def _shelf(given: Candidates, key: str, title: str) -> tuple[Shelf, list[str]]:
+    """What the viewer shows of a pool, and what it does not."""
+    headline = cast(Aggregation, given.headline if given.headline in get_args(Aggregation) else "min")
+    viewer = view(
+        given.pools,
+        given.scores,
+        style=given.style,
+        grader=given.grader,
+        grader_timeout_s=given.timeout_s,
+        headline=headline,
+    )
+    of = f"{visible(given.name)}: " if given.name else ""
+    share, largest = viewer.index["share"], max(len(pool.candidates) for pool in given.pools)
+    lines = []
+    if largest > share:
+        lines.append(
+            f"{of}The viewer holds {share} of up to {largest:,} candidates of a problem: those that the "
+            "rules take, then the first. Votes, rules and filters count all."
+        )
+    if not viewer.counts["ungraded"] < len(given.pools):
+        lines.append(f"{of}No problem has a gold answer: nothing is graded.")
+    return Shelf(key, f"{title}: {visible(given.name)}" if given.name else title, viewer), lines
 
 
 def _summary(shown: _Shown) -> Mapping[str, Any]:
@@ -131,7 +141,6 @@ def _summary(shown: _Shown) -> Mapping[str, Any]:
         "inputs",
         "parents",
     )
-    viewer = shown.viewer
     return {
         "run": str(run.path),
         "command": run.command,
@@ -145,15 +154,17 @@ def _summary(shown: _Shown) -> Mapping[str, Any]:
             if isinstance(block, Picture)
             for suffix in ("png", "svg")
         ],
-        "viewer": None
-        if viewer is None
-        else {
-            "problems": len(viewer.index["problems"]),
-            "filters": [
-                {"name": name, "says": FILTERS[name], "problems": count}
-                for name, count in viewer.counts.items()
-            ],
-        },
+        "viewers": [
+            {
+                "title": title,
+                "problems": len(viewer.index["problems"]),
+                "filters": [
+                    {"name": name, "says": FILTERS[name], "problems": count}
+                    for name, count in viewer.counts.items()
+                ],
+            }
+            for _, title, viewer in shown.shelves
+        ],
         "notes": list(shown.lines),
         "manifest": {key: run.manifest[key] for key in kept if key in run.manifest},
     }

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from eval.figures import interval, percent, points
-from eval.page.blocks import Block, Line, Lines, Mark, Picture, Table
+from eval.page.blocks import Block, Line, Lines, Picture, Table, mark_of
 
 Report = Mapping[str, Any]
 
@@ -44,7 +44,7 @@ def verdicts(report: Report) -> list[Line]:
         apart = f"{points(paired['difference'])} points {interval(paired['ci95'], True)}" if paired else ""
         found = _of_rule(report, rule, "verdict")
         said = f"{found} ({apart})" if found else f"{apart} against majority (an older run: no verdict in it)"
-        lines.append(Line(_mark(paired), f"{name_of(rule, report)}: {said}"))
+        lines.append(Line(mark_of(paired), f"{name_of(rule, report)}: {said}"))
     if not lines and "majority" in rules:
         accuracy = rules["majority"]
         lines.append(
@@ -89,7 +89,7 @@ def blocks(report: Report, title: str, key: str) -> Iterator[Block]:
     """Tables and pictures of the run."""
     yield headline_table(report)
     said = [
-        Line(_mark(minus_majority(report, rule)), f"{name_of(rule, report)}: {found}")
+        Line(mark_of(minus_majority(report, rule)), f"{name_of(rule, report)}: {found}")
         for rule in report["rules"]
         if (found := _of_rule(report, rule, "verdict"))
     ]
@@ -171,13 +171,6 @@ def minus_majority(report: Report, rule: str) -> Mapping[str, Any] | None:
         f"{rule}_minus_majority"
     )
     return found if isinstance(found, Mapping) else None
-
-
-def _mark(paired: Mapping[str, Any] | None) -> Mark:
-    if paired is None:
-        return "note"
-    low, high = paired["ci95"]
-    return "better" if low > 0 else "worse" if high < 0 else "same"
 
 
 def _of_rule(report: Report, rule: str, key: str) -> Any:

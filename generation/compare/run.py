@@ -17,7 +17,7 @@ from eval.report import RerankReport
 from generation.compare.config import CompareConfig
 from generation.compare.cost import Cost, generated_tokens, scored_tokens
 from generation.compare.differences import answer_of, differences_of
-from generation.config import RerankConfig
+from generation.config import AnswersConfig, RerankConfig
 from generation.inputs import rerank_files
 from generation.rerank import Given, Log, StepScores, candidates, measure, read_given, score_pool
 from shepherd.errors import ShepherdError
@@ -42,12 +42,14 @@ class Cell:
         verifier: its name, `ALONE`, or `GIVEN`.
         report: on the common problems.
         cost: of a candidate.
+        answers: how the candidates' answers were read and compared.
     """
 
     generator: str
     verifier: str
     report: RerankReport
     cost: Cost
+    answers: AnswersConfig
 
     def to_json(self) -> dict[str, Any]:
         """The cell as ``results.json`` has it."""
@@ -57,6 +59,7 @@ class Cell:
             "verifier": self.verifier,
             "report": self.report.to_json(),
             "cost": self.cost.to_json(points),
+            "answers": self.answers.model_dump(mode="json"),
         }
 
 
@@ -93,7 +96,9 @@ def compare(config: CompareConfig, folder: Path, log: Log, given: Mapping[str, G
         shared = _on(common, mine, mine)
         for verifier, cell, scores in _scored(config, generator, mine, given[generator], folder, log):
             report = measure(cell, shared, None if scores is None else _on(common, mine, scores), {}, n=n)
-            cells.append(Cell(generator, verifier, report, _cost(cell, shared, scores is not None)))
+            cost = _cost(cell, shared, scores is not None)
+            answers = cell.answers.model_copy(update={"style": cell.answer_style})
+            cells.append(Cell(generator, verifier, report, cost, answers))
             log(f"{generator}, {verifier}: {report.problems} problems, n = {report.n}")
     differences = differences_of(cells, config.bootstrap, config.seed)
     result = {

@@ -62,6 +62,14 @@ def test_two_generators_are_sampled_scored_and_compared(tmp_path: Path) -> None:
     _check_cost(found["cells"][0], out / "weak" / "pool.jsonl")
     table = compare("--resume", out)
     assert "the gains differ by" in " ".join(table.stdout.split())
+    page = CliRunner().invoke(cli, ["report", str(out), "--out", str(tmp_path / "report"), "--json"])
+    assert page.exit_code == 0, page.output
+    (shown,) = json.loads(page.stdout)["runs"]
+    assert [(each["title"].rpartition(": ")[2], each["problems"]) for each in shown["viewers"]] == [
+        ("weak, packaged", 4),
+        ("strong, packaged", 4),
+    ]
+    assert shown["notes"] == []
     # A second comparison with another verifier's name finds candidates and scores in the store.
     again = compare(*few, "--verifier", "mine=embedded", "--out", tmp_path / "again", "--json")
     assert "sampling" not in again.stderr

@@ -90,7 +90,7 @@ def test_a_run_becomes_a_page_plots_a_table_and_data(tmp_path: Path, monkeypatch
     assert shown["results"]["rules"]["min"]["accuracy"] == accuracy == pytest.approx(1 / 3)
     assert [(folder / plot).read_bytes()[:4] for plot in shown["plots"]] == [b"\x89PNG", b"<?xm"]
     assert list(shown["manifest"]["inputs"]) == [str(tmp_path / "pool.jsonl"), str(tmp_path / "scores.jsonl")]
-    assert {each["name"]: each["problems"] for each in shown["viewer"]["filters"]} == {
+    assert {each["name"]: each["problems"] for each in shown["viewers"][0]["filters"]} == {
         "verifier_right": 1, "majority_right": 1, "disagree": 2, "alarm": 2, "alarm_accepted": 1,
         "alarm_rejected": 1, "alarm_silent": 1, "majority_wrong": 2, "tied": 0, "none_right": 1,
         "ungraded": 0,
@@ -136,14 +136,14 @@ def test_missing_scores_and_gold_are_a_line(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     [shown] = json.loads(result.stdout)["runs"]
     assert [note.partition(" (")[0] for note in shown["notes"]] == ["No step scores"]
-    counts = {each["name"]: each["problems"] for each in shown["viewer"]["filters"]}
+    counts = {each["name"]: each["problems"] for each in shown["viewers"][0]["filters"]}
     assert "verifier_right" not in counts
     assert counts["ungraded"] == 2
     (run / "pool.jsonl").unlink()
     result = shepherd("report", run, "--out", tmp_path / "bare", "--json")
     assert result.exit_code == 0, result.output
     [shown] = json.loads(result.stdout)["runs"]
-    assert shown["viewer"] is None
+    assert shown["viewers"] == []
     assert "no pool.jsonl" in shown["notes"][0]
     assert 'id="viewer"' not in (tmp_path / "bare" / "report.html").read_text("utf-8")
 

@@ -179,7 +179,7 @@ def section(**more: Any) -> Section:
 
 
 def test_nothing_of_a_run_is_markup_or_steers_the_reader() -> None:
-    page = render(Page([section()], [None], [[HOSTILE]], {"run1-a": "<svg></svg>"}))
+    page = render(Page([section()], [], [[HOSTILE]], {"run1-a": "<svg></svg>"}))
     parsed = Parsed(page)
     assert [attributes.get("type") for attributes, _ in parsed.scripts] == ["application/json", None]
     assert not [name for _, attributes in parsed.elements for name in attributes if name.startswith("on")]
@@ -192,7 +192,7 @@ def test_nothing_of_a_run_is_markup_or_steers_the_reader() -> None:
 
 
 def test_the_policy_names_the_only_script_and_style() -> None:
-    page = render(Page([section()], [None], [[]], {"run1-a": ""}))
+    page = render(Page([section()], [], [[]], {"run1-a": ""}))
     [policy] = re.findall(r'http-equiv="Content-Security-Policy" content="([^"]*)"', page)
     rules = dict(part.strip().split(" ", 1) for part in html.unescape(policy).split(";"))
     assert rules["default-src"] == "'none'"

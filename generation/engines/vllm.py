@@ -57,16 +57,14 @@ class VllmEngine:
         """Start vLLM with ``embedded:weak``, a folder or a hub name; see `generation.engines.load_engine`."""
         config = config or VllmConfig()
         require_vllm()
-        from transformers import AutoTokenizer, GenerationConfig
+        from transformers import GenerationConfig
+
+        from verifier.model import load_tokenizer
 
         path = resolve_model(name_or_path)
         folder = None if adapter is None else find_adapter(adapter)
         rank = None if folder is None else _rank(folder)
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=trust_remote_code)
-        except (OSError, ValueError) as error:
-            first_line = str(error).strip().partition("\n")[0].rstrip(" :.")
-            raise ShepherdError(f"model {name_or_path}: {first_line}; give a folder or a hub name") from error
+        tokenizer = load_tokenizer(name_or_path, trust_remote_code=trust_remote_code)
         try:
             settings = GenerationConfig.from_pretrained(path)
         except OSError:

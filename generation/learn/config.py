@@ -7,15 +7,14 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from generation.config import PromptConfig
-from shepherd.config import Config
-from verifier.config import LoraConfig, Quantization
+from verifier.config import LoraConfig, Quantization, UpdateConfig
 from verifier.shape import Shape
 
 EMBEDDED_ROWS = 4_000
 """Problems drawn from the embedded world where `limit` is null: it has no end of its own."""
 
 
-class SftConfig(Config):
+class SftConfig(UpdateConfig):
     """Everything that decides what `shepherd sft` trains.
 
     Attributes:
@@ -63,15 +62,6 @@ class SftConfig(Config):
     batch_size: int = Field(16, ge=1)
     accumulation: int = Field(1, ge=1)
     max_length: int = Field(512, ge=8)
-
-    optimizer: Literal["adamw_torch", "adamw_8bit", "paged_adamw_8bit", "paged_adamw_32bit", "muon"] = (
-        "adamw_torch"
-    )
-    learning_rate: float = Field(1e-3, gt=0)
-    weight_decay: float = Field(0.0, ge=0)
-    warmup_ratio: float = Field(0.03, ge=0, lt=1)
-    scheduler: Literal["cosine", "linear", "constant"] = "cosine"
-    max_grad_norm: float = Field(1.0, gt=0)
 
     eval_fraction: float = Field(0.05, ge=0, lt=1)
     eval_every: int | None = Field(None, ge=1)

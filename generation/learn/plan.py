@@ -6,7 +6,7 @@ from pathlib import Path
 
 from generation.learn.config import SftConfig
 from shepherd.hub import NotAtHandError, cache_alone
-from shepherd.problems import EMBEDDED, GSM8K
+from shepherd.problems import EMBEDDED, GSM8K, read_raw
 from verifier.dry_run import Fact, Plan, Stage, Unknown
 from verifier.estimate import Base, Step, training_memory
 from verifier.plan import adapter_of, no_shape
@@ -36,19 +36,25 @@ def plan_sft(config: SftConfig) -> Plan:
 
 def _work(config: SftConfig) -> dict[str, Fact]:
     """Rows, tokens and steps; all unknown where data or tokenizer are not on this machine."""
+    if not _at_hand(config.data):
+        return dict.fromkeys(_WORK, Unknown("the data is", f"{config.data} is not on this machine"))
     folder = local_folder(config.base)
-    no_data = Unknown("the data is", f"{config.data} is not on this machine")
-    if config.data not in (EMBEDDED, GSM8K) and not Path(config.data).exists():
-        return dict.fromkeys(_WORK, no_data)
     if folder is None:
         unknown = Unknown("the model is", f"the tokenizer of {config.base} is not on this machine")
         return dict.fromkeys(_WORK, unknown)
     from generation.learn.prepare import prepare  # torch takes seconds to import
 
-    try:
-        counts = prepare(config.model_copy(update={"base": str(folder)})).counts()
-    except NotAtHandError:
-        return dict.fromkeys(_WORK, no_data)
+    counts = prepare(config.model_copy(update={"base": str(folder)})).counts()
     train, held = counts["train"], counts["heldout"]
     values = (train["rows"], held["rows"], train["solution_tokens"], counts["tokens"], counts["steps"])
     return dict(zip(_WORK, values, strict=True))
+
+
+def _at_hand(data: str) -> bool:
+    if data != GSM8K:
+        return data == EMBEDDED or Path(data).exists()
+    try:
+        read_raw(data, "train")
+    except NotAtHandError:
+        return False
+    return True

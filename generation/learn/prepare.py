@@ -13,10 +13,9 @@ from generation.learn.config import SftConfig
 from generation.learn.rows import EncodedSolutions, encode_rows, make_order
 from generation.learn.solutions import Solved, read_solved
 from shepherd.errors import ShepherdError
-from shepherd.records import StepRow
 from verifier import heldout
 from verifier import model as models
-from verifier.data.contaminated import Contamination, check_questions, refuse_contaminated
+from verifier.data.contaminated import Contamination, clean_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +66,7 @@ class Prepared:
 def prepare(config: SftConfig) -> Prepared:
     """Read solutions, hold questions out, encode, and fix the order; no model is loaded."""
     solved = read_solved(config)
-    rows, contamination = _without_evaluation(solved, config)
+    rows, contamination = clean_rows(solved.rows, solved.questions, config)
     train, held = heldout.split_by_question(rows, config.eval_fraction, config.seed, config.eval_limit)
     tokenizer = models.load_tokenizer(config.base, trust_remote_code=config.trust_remote_code)
     encoded, held_encoded = (
@@ -91,14 +90,3 @@ def prepare(config: SftConfig) -> Prepared:
     return Prepared(
         config, tokenizer, solved, contamination, encoded, held_encoded, order[: steps * rows_a_step], steps
     )
-
-
-def _without_evaluation(solved: Solved, config: SftConfig) -> tuple[list[StepRow], Contamination]:
-    """The rows to train on; refused where evaluation problems stand among them, unless told otherwise."""
-    if not config.drop_contaminated:
-        return solved.rows, refuse_contaminated(solved.questions, config)
-    found = check_questions(solved.questions, config)
-    left = [row for row in solved.rows if row.question not in found.contaminated]
-    if not left:
-        raise ShepherdError(f"{config.data}: every question is an evaluation problem; use other data")
-    return left, found

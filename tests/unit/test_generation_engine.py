@@ -1,6 +1,11 @@
 """The transformers engine against a plain forward pass of the same tiny model."""
 
+from __future__ import annotations
+
+import json
+import shutil
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,6 +14,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralFo
 from generation.config import SamplerConfig
 from generation.engines import Prompt, Sampling, load_engine, require_engine
 from generation.engines.transformers import TransformersEngine
+from generation.prompts import encode
 from shepherd.errors import ShepherdError
 
 VOCABULARY = 64
@@ -170,3 +176,22 @@ def test_an_engine_that_is_not_there_is_one_clear_line() -> None:
         require_engine("llama")
     with pytest.raises(ShepherdError, match="model /no/such/folder"):
         load_engine(SamplerConfig(model="/no/such/folder"))
+
+
+def test_prompts_of_a_mistral_are_cut_as_sentencepiece_cuts_them(tmp_path: Path) -> None:
+    """Where tokenizer.model lies alone beside its config.json, as training and export read it."""
+    mistral_common = pytest.importorskip("mistral_common")
+    from sentencepiece import SentencePieceProcessor
+
+    vocabulary = Path(mistral_common.__file__).parent / "data" / "tokenizer.model.v1"
+    shutil.copyfile(vocabulary, tmp_path / "tokenizer.model")
+    settings = {"tokenizer_class": "LlamaTokenizer", "bos_token": "<s>", "eos_token": "</s>"}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({**settings, "add_bos_token": True}))
+    config = MistralConfig(
+        vocab_size=32000, hidden_size=16, intermediate_size=16, num_hidden_layers=1,
+        num_attention_heads=2, num_key_value_heads=2, sliding_window=None,
+    )  # fmt: skip
+    MistralForCausalLM(config).save_pretrained(tmp_path)
+    engine = TransformersEngine.load(str(tmp_path), device="cpu")
+    pieces = SentencePieceProcessor(model_file=str(tmp_path / "tokenizer.model"))
+    assert encode(engine.tokenizer, Prompt("a", "Tom runs."), "m") == [1, *pieces.encode("Tom runs.")]

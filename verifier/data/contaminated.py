@@ -11,6 +11,7 @@ from eval.contamination import EvaluationIndex, Match, find_matches
 from shepherd import problems
 from shepherd.errors import ShepherdError, at
 from shepherd.hub import cache_alone
+from shepherd.records import StepRow
 
 _SHOWN = 80
 
@@ -29,6 +30,10 @@ class ContaminationRules(Protocol):
     @property
     def allow_contamination(self) -> bool:
         """Train all the same."""
+
+    @property
+    def drop_contaminated(self) -> bool:
+        """Leave them out, and go on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +129,28 @@ def check_questions(questions: Mapping[str, int], config: ContaminationRules) ->
     named = config.evaluation_problems
     sources = default_evaluation(config.data) if named is None else named
     return compare(questions, sources, optional=named is None)
+
+
+def clean_rows(
+    rows: list[StepRow], questions: Mapping[str, int], config: ContaminationRules
+) -> tuple[list[StepRow], Contamination]:
+    """The rows to train on; refused where evaluation problems stand among them, unless told otherwise.
+
+    Args:
+        rows: all that was read.
+        questions: each of their questions with the line it first stands on.
+        config: says what to compare with, and what to do with a match.
+
+    Raises:
+        ShepherdError: as `refuse_contaminated`, and where nothing would be left.
+    """
+    if not config.drop_contaminated:
+        return rows, refuse_contaminated(questions, config)
+    found = check_questions(questions, config)
+    left = [row for row in rows if row.question not in found.contaminated]
+    if not left:
+        raise ShepherdError(f"{config.data}: every question is an evaluation problem; use other data")
+    return left, found
 
 
 def refuse_contaminated(questions: Mapping[str, int], config: ContaminationRules) -> Contamination:

@@ -64,6 +64,7 @@ def test_a_batch_without_a_supervised_step_is_an_error() -> None:
 
 
 _lengths = st.lists(st.integers(1, 60), min_size=1, max_size=300).map(np.array)
+_lengths_read = st.lists(st.integers(0, 60), min_size=1, max_size=300).map(np.array)
 
 
 @given(_lengths, st.integers(1, 400), st.one_of(st.none(), st.integers(1, 9)), st.integers(0, 3))
@@ -98,10 +99,18 @@ def test_sorting_inside_windows_pads_little() -> None:
     assert computed < 1.03 * lengths.sum()
 
 
-@given(_lengths, st.integers(1, 400))
+@given(_lengths_read, st.integers(1, 400))
 def test_fixed_batches_hold_every_row_once(lengths: Any, batch_tokens: int) -> None:
-    seen = np.concatenate(fixed_batches(lengths, batch_tokens))
-    assert sorted(seen.tolist()) == list(range(len(lengths)))
+    batches = fixed_batches(lengths, batch_tokens)
+    assert sorted(np.concatenate(batches).tolist()) == list(range(len(lengths)))
+    for batch in batches:
+        assert len(batch) == 1 or len(batch) * lengths[batch].max() <= batch_tokens
+
+
+@given(_lengths_read, st.integers(1, 400))
+def test_at_most_half_of_what_a_fixed_batch_computes_is_padding(lengths: Any, batch_tokens: int) -> None:
+    for batch in fixed_batches(lengths, batch_tokens):
+        assert len(batch) * lengths[batch].max() <= 2 * lengths[batch].sum()
 
 
 def test_shuffled_labels_are_the_same_labels_elsewhere(tiny: Any) -> None:

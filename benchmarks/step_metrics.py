@@ -49,7 +49,8 @@ def judged(data: str, work: Path) -> dict[str, Any]:
 
 def many_rows(rows: int, resamples: int, seed: int) -> dict[str, Any]:
     """Time of measuring many drawn rows, scores at hand."""
-    from eval.step_report import JudgedRow, Scored, evaluate_steps
+    from eval.judged import JudgedRow, Scored
+    from eval.step_report import evaluate_steps
     from shepherd.records import StepRow
 
     rng = np.random.default_rng(seed)

@@ -13,7 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from eval.scores import FloatArray
+from eval.first_error import THRESHOLD, first_bad
+from eval.judged import Scored
+from eval.scores import FloatArray, solution_scores
+from shepherd.records import StepRow
 from shepherd.steps import prompt, render
 
 FEW = 10
@@ -44,6 +47,37 @@ class Diagnostic:
     def to_json(self) -> dict[str, Any]:
         """As plain data."""
         return asdict(self)
+
+
+def diagnose(
+    scored: Scored, threshold: float, trained: Mapping[str, float] | None = None
+) -> list[Diagnostic]:
+    """Every diagnostic of some rows.
+
+    Args:
+        scored: rows and their scores.
+        threshold: a step is accepted from this score on.
+        trained: quantiles of the training texts' lengths; see `length_shift`.
+    """
+    rows, scores = [each.row for each in scored.rows], scored.scores
+    lowest = solution_scores(scores, "min")
+    clean = [_is_clean(row) for row in rows]
+    accepted = [bool(each >= threshold) for each in lowest]
+    right = [each.right for each in scored.rows]
+    flat = np.array([value for each in scores for value in each], dtype=np.float64)
+    lengths = [text_length(row.question, row.steps) for row in rows]
+    written = np.array([sum(map(len, row.steps)) for row in rows], dtype=np.float64)
+    counts = np.array([len(row.steps) for row in rows], dtype=np.float64)
+    return [
+        minimum_on_last_step(scores),
+        rank_correlation("score_by_length", "characters", lowest, written, clean),
+        rank_correlation("score_by_steps", "steps", lowest, counts, clean),
+        right_answer_wrong_process(right, clean, accepted),
+        wrong_answer_accepted(right, accepted),
+        score_range(flat),
+        score_entropy(flat),
+        length_shift(lengths, trained),
+    ]
 
 
 def text_length(question: str, steps: Sequence[str]) -> int:
@@ -233,6 +267,13 @@ def length_shift(characters: Sequence[int], trained: Mapping[str, float] | None)
         f"nine tenths of the training's were; their median is {np.median(characters):,.0f}"
     )
     return Diagnostic("length_shift", value, 0.5, len(characters) >= FEW and value > 0.5, says)
+
+
+def _is_clean(row: StepRow) -> bool | None:
+    bad = first_bad(row.labels)
+    if bad is None:  # a wrong step may be known, but not which is the first
+        return False if any(label is not None and label < THRESHOLD for label in row.labels) else None
+    return bad == len(row.labels)
 
 
 def _nothing(name: str, bound: float, why: str) -> Diagnostic:

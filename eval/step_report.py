@@ -13,21 +13,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from eval import diagnostics
 from eval.calibration import Calibrations, fit
-from eval.diagnostics import Diagnostic, text_length
+from eval.diagnostics import Diagnostic, diagnose
 from eval.first_error import (
     THRESHOLD,
     Accuracy,
     FirstErrors,
     SweepPoint,
     accuracy,
-    first_bad,
-    first_errors,
     fit_threshold,
     guessed,
     position_guess,
@@ -35,6 +32,7 @@ from eval.first_error import (
     resampled_thresholds,
     sweep,
 )
+from eval.judged import Scored, first_errors_of, steps_of
 from eval.kinds import BINS
 from eval.reliability import (
     Bin,
@@ -45,61 +43,14 @@ from eval.reliability import (
     reliability_intervals,
 )
 from eval.resampling import interval, problem_weights
-from eval.scores import Aggregation, FloatArray, solution_scores
+from eval.scores import Aggregation, FloatArray
 from eval.steps import METRICS, Metric, position_rates, step_metrics
-from shepherd.records import StepRow
 
 SWEEP_POINTS = 201
 """A kept sweep is thinned to so many points: thresholds between two of them hardly differ."""
 
 FIGURES = ("f1", "acc_error", "acc_clean", "threshold", "auc", "ap_bad", "balanced_accuracy", "brier", "ece")
 """The headline, in the order of the table."""
-
-
-@dataclass(frozen=True, slots=True)
-class JudgedRow:
-    """A row with step labels, and whether its final answer is right (None: unknown)."""
-
-    row: StepRow
-    right: bool | None = None
-
-
-class Scored(NamedTuple):
-    """Rows with a list of step scores each."""
-
-    rows: Sequence[JudgedRow]
-    scores: Sequence[Sequence[float]]
-
-
-class Halves(NamedTuple):
-    """Indices of the rows to fit on and of those to report on."""
-
-    fit: list[int]
-    report: list[int]
-
-
-def split_by_problem(rows: Sequence[JudgedRow], fraction: float, seed: int) -> Halves:
-    """Draw a share of the problems to fit on; all rows of a problem go to the same side.
-
-    Args:
-        rows: rows with one question text are of one problem.
-        fraction: share of the problems, in [0, 1); at least one where it is above 0 and there are two.
-        seed: of the draw, which depends on the set of questions and not on their order.
-
-    Example:
-        >>> rows = [JudgedRow(StepRow(q, ("s",), (1.0,))) for q in "aabbcc"]
-        >>> halves = split_by_problem(rows, 0.34, 0)
-        >>> len(halves.fit), len(halves.report)
-        (2, 4)
-    """
-    questions = sorted({_question(row) for row in rows})
-    count = round(fraction * len(questions))
-    if fraction > 0 and len(questions) > 1:
-        count = min(max(1, count), len(questions) - 1)
-    order = np.random.default_rng([seed, 0xF17]).permutation(len(questions))
-    chosen = {questions[each] for each in order[:count]}
-    fit_rows = [at for at, row in enumerate(rows) if _question(row) in chosen]
-    return Halves(fit_rows, [at for at, row in enumerate(rows) if _question(row) not in chosen])
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,8 +128,8 @@ def evaluate_steps(
     right = [each.right for each in report.rows]
     verdicts = right if any(each is not None for each in right) else None
     plain = step_metrics(rows, report.scores, correct=verdicts, how=how, bootstrap=bootstrap, seed=seed)
-    first, fit_first = _first_errors(report), _first_errors(fit_on)
-    steps, fit_steps = _steps(report), _steps(fit_on)
+    first, fit_first = first_errors_of(report), first_errors_of(fit_on)
+    steps, fit_steps = steps_of(report), steps_of(fit_on)
     raw = _measured(steps, bins, bootstrap, seed)
     fitted = fit_threshold(fit_first) if threshold is None else None
     if threshold is None:
@@ -212,75 +163,6 @@ def evaluate_steps(
             "report": {"problems": steps.problems, "rows": len(rows), "steps": len(steps.score)},
             "threshold_fitted": fitted is not None,
         },
-    )
-
-
-def diagnose(
-    scored: Scored, threshold: float, trained: Mapping[str, float] | None = None
-) -> list[Diagnostic]:
-    """Every diagnostic of some rows.
-
-    Args:
-        scored: rows and their scores.
-        threshold: a step is accepted from this score on.
-        trained: as in `evaluate_steps`.
-    """
-    rows, scores = [each.row for each in scored.rows], scored.scores
-    lowest = solution_scores(scores, "min")
-    clean = [_is_clean(row) for row in rows]
-    accepted = [bool(each >= threshold) for each in lowest]
-    right = [each.right for each in scored.rows]
-    flat = np.array([value for each in scores for value in each], dtype=np.float64)
-    lengths = [text_length(row.question, row.steps) for row in rows]
-    written = np.array([sum(map(len, row.steps)) for row in rows], dtype=np.float64)
-    counts = np.array([len(row.steps) for row in rows], dtype=np.float64)
-    return [
-        diagnostics.minimum_on_last_step(scores),
-        diagnostics.rank_correlation("score_by_length", "characters", lowest, written, clean),
-        diagnostics.rank_correlation("score_by_steps", "steps", lowest, counts, clean),
-        diagnostics.right_answer_wrong_process(right, clean, accepted),
-        diagnostics.wrong_answer_accepted(right, accepted),
-        diagnostics.score_range(flat),
-        diagnostics.score_entropy(flat),
-        diagnostics.length_shift(lengths, trained),
-    ]
-
-
-def _is_clean(row: StepRow) -> bool | None:
-    bad = first_bad(row.labels)
-    if bad is None:  # a wrong step may be known, but not which is the first
-        return False if any(label is not None and label < THRESHOLD for label in row.labels) else None
-    return bad == len(row.labels)
-
-
-def _question(row: JudgedRow) -> str:
-    return row.row.question.strip()
-
-
-def _problems(scored: Scored) -> list[int]:
-    numbers: dict[str, int] = {}
-    return [numbers.setdefault(_question(row), len(numbers)) for row in scored.rows]
-
-
-def _first_errors(scored: Scored) -> FirstErrors:
-    return first_errors([each.row.labels for each in scored.rows], scored.scores, _problems(scored))
-
-
-def _steps(scored: Scored) -> ScoredSteps:
-    problems = _problems(scored)
-    found = [
-        (value, label >= THRESHOLD, at, problem)
-        for row, mine, problem in zip(scored.rows, scored.scores, problems, strict=True)
-        for at, (label, value) in enumerate(zip(row.row.labels, mine, strict=True))
-        if label is not None
-    ]
-    score, good, index, problem = zip(*found, strict=True) if found else ((), (), (), ())
-    return ScoredSteps(
-        score=np.array(score, dtype=np.float64),
-        good=np.array(good, dtype=bool),
-        index=np.array(index, dtype=np.int64),
-        problem=np.array(problem, dtype=np.int64),
-        problems=max(problems, default=-1) + 1,
     )
 
 

@@ -9,7 +9,8 @@ import pytest
 from click.testing import CliRunner
 
 from eval.first_error import first_bad
-from eval.step_report import Scored, evaluate_steps, split_by_problem
+from eval.judged import Scored, split_by_problem
+from eval.step_report import evaluate_steps
 from shepherd.cli import cli
 from verifier.evaluate.rows import read_judged
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
-from eval.step_report import FIGURES, JudgedRow, Scored, evaluate_steps, split_by_problem
+from eval.judged import JudgedRow, Scored, split_by_problem
+from eval.step_report import FIGURES, evaluate_steps
 from eval.steps import step_metrics
 from shepherd.records import StepRow
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from eval.step_report import JudgedRow
+from eval.judged import JudgedRow
 from shepherd.answers import extract
 from shepherd.assets import asset
 from shepherd.errors import ShepherdError, at

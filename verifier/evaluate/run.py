@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from eval.calibration import FILE, KEY
+from eval.judged import JudgedRow, Scored, split_by_problem
 from eval.step_plots import plot_reliability, plot_sweep
-from eval.step_report import JudgedRow, Scored, StepReport, evaluate_steps, split_by_problem
+from eval.step_report import StepReport, evaluate_steps
 from shepherd.console import clean
 from shepherd.errors import ShepherdError
 from shepherd.files import read_json, write_json

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from eval.first_error import first_bad
-from eval.step_report import JudgedRow
+from eval.judged import JudgedRow
 from shepherd.assets import asset
 from shepherd.errors import ShepherdError
 from shepherd.files import read_jsonl

@@ -15,6 +15,24 @@ SIGNS: dict[Mark, str] = {"better": "▲", "worse": "▼", "same": "=", "alarm":
 """What a mark looks like: it is said by the sign and the words, never by colour alone."""
 
 
+_VERDICTS: dict[str, Mark] = {"better": "better", "worse": "worse", "no difference": "same"}
+
+
+def mark_of(verdict: str | None, ci95: Sequence[float] | None) -> Mark:
+    """The mark of a difference: the verdict's, which has heard of other comparisons; else its interval's.
+
+    Example:
+        >>> mark_of("no difference shown; …", [0.01, 0.1]), mark_of(None, [0.01, 0.1])
+        ('same', 'better')
+    """
+    for begin, mark in _VERDICTS.items():
+        if verdict is not None and verdict.lower().startswith(begin):
+            return mark
+    if ci95 is None:
+        return "note"
+    return "better" if ci95[0] > 0 else "worse" if ci95[1] < 0 else "same"
+
+
 @dataclass(frozen=True, slots=True)
 class Line:
     """A sentence with a mark."""

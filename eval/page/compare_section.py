@@ -8,7 +8,7 @@ from typing import Any
 
 from eval.figures import interval, percent, points
 from eval.page import rerank_section
-from eval.page.blocks import Block, Line, Mark, Picture, Table
+from eval.page.blocks import Block, Line, Picture, Table, mark_of
 from eval.page.visible import visible
 
 Report = Mapping[str, Any]
@@ -17,11 +17,11 @@ Report = Mapping[str, Any]
 def verdicts(report: Report) -> list[Line]:
     """The answer to whether the verifier helps the weak generator more, and every difference's verdict."""
     lines = [Line("note", str(report["answer"]))] if report.get("answer") else []
-    for each in report.get("differences") or []:
-        low, high = each["ci95"]
-        mark: Mark = "better" if low > 0 else "worse" if high < 0 else "same"
-        if each.get("verdict"):
-            lines.append(Line(mark, f"{each['what']}: {each['verdict']}"))
+    lines += [
+        Line(mark_of(each["verdict"], each["ci95"]), f"{each['what']}: {each['verdict']}")
+        for each in report.get("differences") or []
+        if each.get("verdict")
+    ]
     return lines
 
 

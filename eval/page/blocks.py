@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
-
-from eval.significance import NONE_SHOWN
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -14,26 +12,25 @@ if TYPE_CHECKING:
 Mark = Literal["better", "worse", "same", "alarm", "fine", "note"]
 
 SIGNS: dict[Mark, str] = {"better": "▲", "worse": "▼", "same": "=", "alarm": "⚠", "fine": "✓", "note": "·"}
+"""What a mark looks like: it is said by the sign and the words, never by colour alone."""
 
 
-def mark_of(difference: Mapping[str, Any] | None) -> Mark:
-    """Whether a difference is shown, and which way: by its verdict, and in a run of old by its interval.
+_VERDICTS: dict[str, Mark] = {"better": "better", "worse": "worse", "no difference": "same"}
+
+
+def mark_of(verdict: str | None, ci95: Sequence[float] | None) -> Mark:
+    """The mark of a difference: the verdict's, which has heard of other comparisons; else its interval's.
 
     Example:
-        >>> mark_of({"ci95": [0.01, 0.2]})
-        'better'
-        >>> mark_of({"ci95": [0.01, 0.2], "verdict": "no difference shown; …"})
-        'same'
+        >>> mark_of("no difference shown; …", [0.01, 0.1]), mark_of(None, [0.01, 0.1])
+        ('same', 'better')
     """
-    if difference is None:
+    for begin, mark in _VERDICTS.items():
+        if verdict is not None and verdict.lower().startswith(begin):
+            return mark
+    if ci95 is None:
         return "note"
-    if str(difference.get("verdict") or "").startswith(NONE_SHOWN):
-        return "same"
-    low, high = difference["ci95"]
-    return "better" if low > 0 else "worse" if high < 0 else "same"
-
-
-"""What a mark looks like: it is said by the sign and the words, never by colour alone."""
+    return "better" if ci95[0] > 0 else "worse" if ci95[1] < 0 else "same"
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,12 @@ Report = Mapping[str, Any]
 def verdicts(report: Report) -> list[Line]:
     """The answer to whether the verifier helps the weak generator more, and every difference's verdict."""
     lines = [Line("note", str(report["answer"]))] if report.get("answer") else []
-    judged = (each for each in report.get("differences") or [] if each.get("verdict"))
-    return [*lines, *(Line(mark_of(each), f"{each['what']}: {each['verdict']}") for each in judged)]
+    lines += [
+        Line(mark_of(each["verdict"], each["ci95"]), f"{each['what']}: {each['verdict']}")
+        for each in report.get("differences") or []
+        if each.get("verdict")
+    ]
+    return lines
 
 
 def facts(report: Report) -> str:

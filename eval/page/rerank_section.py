@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from eval.figures import interval, percent, points
-from eval.page.blocks import Block, Line, Lines, Picture, Table, mark_of
+from eval.page.blocks import Block, Line, Lines, Mark, Picture, Table, mark_of
 
 Report = Mapping[str, Any]
 
@@ -44,7 +44,7 @@ def verdicts(report: Report) -> list[Line]:
         apart = f"{points(paired['difference'])} points {interval(paired['ci95'], True)}" if paired else ""
         found = _of_rule(report, rule, "verdict")
         said = f"{found} ({apart})" if found else f"{apart} against majority (an older run: no verdict in it)"
-        lines.append(Line(mark_of(paired), f"{name_of(rule, report)}: {said}"))
+        lines.append(Line(_mark(report, rule), f"{name_of(rule, report)}: {said}"))
     if not lines and "majority" in rules:
         accuracy = rules["majority"]
         lines.append(
@@ -89,7 +89,7 @@ def blocks(report: Report, title: str, key: str) -> Iterator[Block]:
     """Tables and pictures of the run."""
     yield headline_table(report)
     said = [
-        Line(mark_of(minus_majority(report, rule)), f"{name_of(rule, report)}: {found}")
+        Line(_mark(report, rule), f"{name_of(rule, report)}: {found}")
         for rule in report["rules"]
         if (found := _of_rule(report, rule, "verdict"))
     ]
@@ -113,9 +113,7 @@ def headline_table(report: Report) -> Table:
     more = {
         "p": {rule: _p((each or {}).get("p")) for rule, each in paired.items()},
         "p (Holm)": {rule: _p(_of_rule(report, rule, "p_holm")) for rule in rules},
-        "problems that differ": {
-            rule: _count((each or {}).get("problems_differing")) for rule, each in paired.items()
-        },
+        "differ": {rule: _count((each or {}).get("problems_differing")) for rule, each in paired.items()},
         "AUC within question": {
             rule: _auc(report.get("auc_within_question", {}).get(rule)) for rule in rules
         },
@@ -131,7 +129,8 @@ def headline_table(report: Report) -> Table:
         rows.append([*own, *apart, *(cells[rule] for cells in known.values())])
     return Table(
         f"Accuracy of every rule at n = {report['n']} on {report['problems']:,} problems; "
-        "intervals: 95% bootstrap over problems, differences paired on the same problems",
+        "intervals: 95% bootstrap over problems, differences paired on the same problems"
+        + ("; differ: problems on which rule and majority do" if "differ" in known else ""),
         ["rule", "accuracy %", "95%", "minus majority", "95%", *known],
         rows,
     )
@@ -171,6 +170,11 @@ def minus_majority(report: Report, rule: str) -> Mapping[str, Any] | None:
         f"{rule}_minus_majority"
     )
     return found if isinstance(found, Mapping) else None
+
+
+def _mark(report: Report, rule: str) -> Mark:
+    paired = minus_majority(report, rule)
+    return mark_of(_of_rule(report, rule, "verdict"), None if paired is None else paired["ci95"])
 
 
 def _of_rule(report: Report, rule: str, key: str) -> Any:

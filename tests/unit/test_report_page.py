@@ -268,7 +268,7 @@ def test_markdown_tables_keep_their_shape() -> None:
 def test_a_rerank_run_shows_tests_and_verdict() -> None:
     table = rerank_section.headline_table(RERANK)
     assert table.columns == [
-        "rule", "accuracy %", "95%", "minus majority", "95%", "p", "p (Holm)", "problems that differ",
+        "rule", "accuracy %", "95%", "minus majority", "95%", "p", "p (Holm)", "differ",
         "AUC within question",
     ]  # fmt: skip
     assert table.rows[1] == [
@@ -307,6 +307,16 @@ def test_an_older_rerank_run_lives_without_tests() -> None:
 def test_the_mark_of_a_verdict_is_that_of_its_interval(bounds: list[float], mark: str) -> None:
     report = {**OLD, "paired": {"min_minus_majority": {"difference": 0.0, "ci95": bounds}}}
     assert [line.mark for line in rerank_section.verdicts(report)] == [mark]
+
+
+def test_a_verdict_outranks_the_interval() -> None:
+    said = "no difference shown; a difference of 9.8 points or more would have been seen at this size"
+    added = {**RERANK["rules"]["min"]["minus_majority"], "verdict": said, "p_holm": 0.2}
+    rules = {**RERANK["rules"], "min": {"accuracy": 0.6, "ci95": [0.5, 0.7], "minus_majority": added}}
+    report = {**RERANK, "rules": rules}
+    [line] = rerank_section.verdicts(report)
+    assert line == Line("same", f"best of 4 by min: {said} (+10.0 points [+3.0, +17.0])")
+    assert rerank_section.headline_table(report).rows[1][6] == "0.2"
 
 
 def test_an_eval_steps_run_shows_metrics_beside_baselines() -> None:

@@ -50,7 +50,7 @@ function votes(index, detail) {
     line.append(...cells.map((cell) => make("td", {}, cell)), taken);
     return line;
   };
-  const more = firstOf(detail.answers, 12, "answers", row, body);
+  const more = firstOf(detail.answers, 5, "answers", row, body);
   const silent = detail.silent.map((place) => `#${place + 1}`);
   if (silent.length) {
     const cells = [make("td"), make("td", {}, String(silent.length)), make("td", {}, textNode(silent.join(" "), 300))];

@@ -1,5 +1,6 @@
 // One problem: its question, who voted for what, and its candidates side by side.
 
+const ANSWERS = 5; // answers shown before "show more", and on to those that the two main rules take
 const CARDS = 64; // candidates shown before "show more"
 const STEPS = 80; // steps of one candidate shown before "show more"
 const ALARMS = {
@@ -50,7 +51,8 @@ function votes(index, detail) {
     line.append(...cells.map((cell) => make("td", {}, cell)), taken);
     return line;
   };
-  const more = firstOf(detail.answers, 5, "answers", row, body);
+  const last = detail.answers.findLastIndex(({ rules }) => index.headline in rules || "majority" in rules);
+  const more = firstOf(detail.answers, Math.max(ANSWERS, last + 1), "answers", row, body);
   const silent = detail.silent.map((place) => `#${place + 1}`);
   if (silent.length) {
     const cells = [make("td"), make("td", {}, String(silent.length)), make("td", {}, textNode(silent.join(" "), 300))];

@@ -8,8 +8,9 @@ holds are compared, so every difference is paired.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -89,13 +90,17 @@ def compare(config: CompareConfig, folder: Path, log: Log, given: Mapping[str, G
     pools = {
         name: candidates(config.cell(name), given[name], folder / name, log) for name in config.generators
     }
-    common, left_out = common_problems(pools)
+    common = common_problems(pools)
+    ids = [pools[next(iter(pools))][place].problem.id for place in next(iter(common.values()))]
     n = config.n or min(len(pool.candidates) for each in pools.values() for pool in each)
     cells = []
     for generator, mine in pools.items():
-        shared = _on(common, mine, mine)
+        shared = [
+            _named(mine[place], identity) for place, identity in zip(common[generator], ids, strict=True)
+        ]
         for verifier, cell, scores in _scored(config, generator, mine, given[generator], folder, log):
-            report = measure(cell, shared, None if scores is None else _on(common, mine, scores), {}, n=n)
+            shared_scores = None if scores is None else [scores[place] for place in common[generator]]
+            report = measure(cell, shared, shared_scores, {}, n=n)
             cost = _cost(cell, shared, scores is not None)
             answers = cell.answers.model_copy(update={"style": cell.answer_style})
             cells.append(Cell(generator, verifier, report, cost, answers))
@@ -106,7 +111,7 @@ def compare(config: CompareConfig, folder: Path, log: Log, given: Mapping[str, G
         "generators": list(config.generators),
         "verifiers": list(dict.fromkeys(cell.verifier for cell in cells)),
         "problems": cells[0].report.problems,
-        "problems_left_out": left_out,
+        "problems_left_out": {name: len(pools[name]) - len(each) for name, each in common.items()},
         "cells": [cell.to_json() for cell in cells],
         "differences": [each.to_json() for each in differences],
         "answer": answer_of(cells, differences),
@@ -133,28 +138,37 @@ def inputs_of(config: CompareConfig) -> list[Path]:
     return list(dict.fromkeys(file for cell in cells for file in rerank_files(cell)))
 
 
-def common_problems(pools: Mapping[str, Sequence[ProblemPool]]) -> tuple[list[str], dict[str, int]]:
-    """The ids of the problems that every pool holds, in the first pool's order, and how many each has more.
+def common_problems(pools: Mapping[str, Sequence[ProblemPool]]) -> dict[str, list[int]]:
+    """Where the problems that every pool holds stand in each pool, in the first pool's order.
+
+    A problem is its question, whatever its id: files number the same problems differently. Of a question that
+    stands twice in a pool, the first goes with the first.
 
     Raises:
-        ShepherdError: where there are none, or one id stands for two problems.
+        ShepherdError: where there are none.
     """
-    names = list(pools)
-    problems = {name: {pool.problem.id: pool.problem for pool in each} for name, each in pools.items()}
-    for name in names[1:]:
-        for identity, problem in problems[name].items():
-            first = problems[names[0]].get(identity)
-            if first is not None and first.question.split() != problem.question.split():
-                raise ShepherdError(
-                    f'{name}: problem "{identity}" asks {problem.question[:60]!r}, and in {names[0]} '
-                    f"{first.question[:60]!r}; the same problem must have the same id"
-                )
-    common = [
-        identity for identity in problems[names[0]] if all(identity in problems[name] for name in names)
-    ]
+    places = {name: _by_question(each) for name, each in pools.items()}
+    first = next(iter(places.values()))
+    common = [key for key in first if all(key in each for each in places.values())]
     if not common:
-        raise ShepherdError(f"{' and '.join(names)}: no problem id is in all of them; nothing to compare")
-    return common, {name: len(each) - len(common) for name, each in problems.items()}
+        raise ShepherdError(f"{' and '.join(pools)}: no question is in all of them; nothing to compare")
+    return {name: [each[key] for key in common] for name, each in places.items()}
+
+
+def _by_question(pools: Sequence[ProblemPool]) -> dict[tuple[str, int], int]:
+    """The place of each question and its repetition."""
+    seen: Counter[str] = Counter()
+    found = {}
+    for place, pool in enumerate(pools):
+        question = " ".join(pool.problem.question.split())
+        found[question, seen[question]] = place
+        seen[question] += 1
+    return found
+
+
+def _named(pool: ProblemPool, identity: str) -> ProblemPool:
+    """The pool under the id that the first generator's has, so that all are paired."""
+    return replace(pool, problem=replace(pool.problem, id=identity))
 
 
 def _scored(
@@ -175,12 +189,6 @@ def _scored(
         path = folder / generator / f"{verifier}.scores.jsonl"
         found.append((verifier, cell, score_pool(pools, str(cell.verifier), path, cell, log)))
     return found or [(ALONE, alone, None)]
-
-
-def _on(common: Sequence[str], pools: Sequence[ProblemPool], values: Sequence[Any]) -> list[Any]:
-    """The values of the common problems, in their order."""
-    at = {pool.problem.id: value for pool, value in zip(pools, values, strict=True)}
-    return [at[identity] for identity in common]
 
 
 def _cost(cell: RerankConfig, pools: Sequence[ProblemPool], scored: bool) -> Cost:

@@ -60,3 +60,41 @@ def test_openai_samples_agree_with_their_flags(foreign_data: Path, tmp_path: Pat
     assert report["pass_at_1"] == pytest.approx((0.2168 + 0.3904 + 0.3472 + 0.5625) / 4, abs=1e-4)
     assert report["policies"]["is_correct_flags"] == 4 * 1319
     assert report["policies"]["is_correct_disagreements"] == 0
+
+
+def test_the_pools_are_compared_and_shown_with_the_same_figures(foreign_data: Path, tmp_path: Path) -> None:
+    files = {
+        "llama13b": ("subq_llama13b_n13", "subq"),
+        "chatgpt": ("subq_chatgpt_n13", "subq"),
+        "zeroeval": ("zeroeval_weak16", "zeroeval"),
+    }
+    generators = {
+        name: {
+            "overrides": [f"pool.file={foreign_data / 'candidates' / file}.jsonl.gz", f"pool.format={kind}"]
+        }
+        for name, (file, kind) in files.items()
+    }
+    keys = [f"generators={json.dumps(generators)}", "problems=null", "n=null", "bootstrap=100"]
+    overrides = [part for key in keys for part in ("--set", key)]
+    out = tmp_path / "run"
+    done = CliRunner().invoke(cli, ["compare", *overrides, "--no-verifier", "--out", str(out), "--json"])
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    # The files number the problems differently; the questions are the same, and ZeroEval has four more.
+    assert (found["n"], found["problems"]) == (13, 1315)
+    assert found["problems_left_out"] == {"llama13b": 0, "chatgpt": 0, "zeroeval": 4}
+    for cell in found["cells"]:
+        if cell["generator"] in SUBQ:
+            accuracy, pass_at, majority_at = SUBQ[cell["generator"]]
+            report = cell["report"]
+            assert report["pass_at_1"] == pytest.approx(accuracy, abs=5e-4)
+            assert report["pass_at_n"] == pytest.approx(pass_at[-1], abs=5e-4)
+            assert report["rules"]["majority"]["accuracy"] == pytest.approx(majority_at[-1], abs=5e-4)
+    (difference, *_) = found["differences"]
+    assert difference["what"] == "chatgpt minus llama13b, majority vote"
+    assert difference["difference"] == pytest.approx(0.657 - 0.292, abs=1e-3)
+    assert difference["verdict"] == "better than llama13b"
+    page = CliRunner().invoke(cli, ["report", str(out), "--out", str(tmp_path / "report"), "--json"])
+    assert page.exit_code == 0, page.output
+    (shown,) = json.loads(page.stdout)["runs"]
+    assert [each["problems"] for each in shown["viewers"]] == [1315, 1315, 1319]

@@ -26,7 +26,7 @@ from shepherd.records import Problem, ProblemPool, ScoreLine, read_scores, write
 from shepherd.shelf import open_store
 from verifier.calibrated import load_calibration
 from verifier.description import rule_of_verifier
-from verifier.engines import require_scorer
+from verifier.engines.require import require_scorer
 
 RESULTS, CURVES, SCORES = "results.json", "curves.png", "scores.jsonl"
 SAMPLED_N = 16

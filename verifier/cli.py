@@ -118,7 +118,7 @@ def score(
         _score_one(config, question, str(text), options.as_json)
         return
     from verifier.calibrated import calibration_file, load_calibration
-    from verifier.engines import require_scorer
+    from verifier.engines.require import require_scorer
     from verifier.places import input_files
 
     path = Path(_pool_path(config))

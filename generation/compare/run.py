@@ -24,7 +24,7 @@ from generation.rerank import Given, Log, StepScores, candidates, measure, read_
 from shepherd.errors import ShepherdError
 from shepherd.files import read_json, write_json
 from shepherd.records import ProblemPool
-from verifier.engines import require_scorer
+from verifier.engines.require import require_scorer
 from verifier.shape import Shape, find_shape, parameters
 
 RESULTS, PICTURE = "results.json", "compare.png"

@@ -10,7 +10,8 @@ from shepherd.files import read_json
 from shepherd.serving import ServerConfig, VllmConfig
 from verifier.config import PublishedConfig
 from verifier.description import rule_of_verifier
-from verifier.engines import Scorer, require_scorer
+from verifier.engines import Scorer
+from verifier.engines.require import require_scorer
 from verifier.places import Place, find_place
 from verifier.scoring import Encode, Verifier
 

@@ -77,7 +77,7 @@ def _measure(run: Run | None, config: EvalStepsConfig, out: Path | None) -> Run:
     """Begin a run, or go on with it; files are read before there is one, so that a bad one leaves none."""
     from shepherd.runs import Run
     from verifier.calibrated import require_own_folder
-    from verifier.engines import require_scorer
+    from verifier.engines.require import require_scorer
     from verifier.evaluate.run import evaluate, read_given
 
     if config.scores is None:

@@ -122,7 +122,7 @@ def test_the_server_is_started_with_the_same_arguments() -> None:
 def test_an_adapter_is_to_be_exported_first(
     scorer: Any, tiny_verifier: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("shepherd.extras.require_vllm", lambda: None)
+    monkeypatch.setattr("verifier.engines.require.require_vllm", lambda: None)
     with pytest.raises(ShepherdError, match=rf"scorer={scorer} runs one merged model; run shepherd export"):
         load_verifier(str(tiny_verifier), scorer=scorer)
 

@@ -95,6 +95,7 @@ class Picture:
         says: the picture in words, for who cannot see it.
         draw: draws it; matplotlib is imported there.
         table: its figures.
+        switches: the lines that can be hidden, key and name, where the rows of the table are no lines.
     """
 
     name: str
@@ -102,6 +103,7 @@ class Picture:
     says: str
     draw: Callable[[], Figure]
     table: Table
+    switches: Sequence[tuple[str, str]] = ()
 
 
 Block = Table | Lines | Code | Picture

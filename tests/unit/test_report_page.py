@@ -17,11 +17,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from eval.canvas import write_figure
 from eval.page import compare_section, rerank_section, steps_section
 from eval.page.blocks import Code, Line, Lines, Picture, Section, Table
 from eval.page.markdown import escaped, markdown
 from eval.page.pack import packed, script_json
-from eval.page.pictures import colours, inline_svg, write_files
+from eval.page.pictures import colours, inline_svg
 from eval.page.plots import compute_figure
 from eval.page.render import SCRIPTS, Page, render
 from eval.page.visible import visible
@@ -386,8 +387,8 @@ def test_a_plot_in_the_page_follows_the_theme_and_keeps_ids_apart(tmp_path: Path
 
 
 def test_plots_as_files_are_the_same_bytes_every_time(tmp_path: Path) -> None:
-    paths = write_files(curves_figure(RERANK, "title"), tmp_path, "a")
+    paths = write_figure(curves_figure(RERANK, "title"), tmp_path / "a")
     assert [path.name for path in paths] == ["a.png", "a.svg"]
     first = [path.read_bytes() for path in paths]
-    write_files(curves_figure(RERANK, "title"), tmp_path, "a")
+    write_figure(curves_figure(RERANK, "title"), tmp_path / "a")
     assert [path.read_bytes() for path in paths] == first

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from eval.comparison_plot import plot_comparison
 from eval.report import RerankReport
 from generation.compare.config import CompareConfig
 from generation.compare.cost import Cost, generated_tokens, scored_tokens
@@ -111,8 +112,6 @@ def compare(config: CompareConfig, folder: Path, log: Log, given: Mapping[str, G
         "differences": [each.to_json() for each in differences],
         "answer": answer_of(cells, differences),
     }
-    from generation.compare.plot import plot_comparison
-
     plot_comparison(result, folder / PICTURE)
     write_json(folder / RESULTS, result)
     return result

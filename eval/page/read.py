@@ -9,6 +9,7 @@ from typing import Any, cast, get_args
 
 import yaml
 
+from eval.scores import SOFTMIN_TEMPERATURE
 from shepherd.answers import GRADER_TIMEOUT_S, STYLES, AnswerStyle, Grader, PoolFormat, style_of
 from shepherd.errors import ShepherdError
 from shepherd.files import read_json
@@ -105,6 +106,7 @@ class Candidates:
         style: how the candidates state their answers.
         grader: how answers are compared.
         timeout_s: seconds that math-verify is given for one pair of answers.
+        softmin_temperature: T of soft-min in the run's own figures.
     """
 
     name: str
@@ -115,6 +117,7 @@ class Candidates:
     style: AnswerStyle
     grader: Grader
     timeout_s: float
+    softmin_temperature: float
 
 
 def read_candidates(run: ReadRun) -> tuple[list[Candidates], list[str]]:
@@ -161,9 +164,16 @@ def read_candidates(run: ReadRun) -> tuple[list[Candidates], list[str]]:
                 style=cast(AnswerStyle, style) if style in STYLES else "auto",
                 grader=cast(Grader, grader) if grader in get_args(Grader) else "auto",
                 timeout_s=float(seconds) if isinstance(seconds, int | float) else GRADER_TIMEOUT_S,
+                softmin_temperature=_softmin_temperature(report),
             )
         )
     return found, lines
+
+
+def _softmin_temperature(report: Mapping[str, Any]) -> float:
+    """What the report's soft-min was taken at; the default where an older one does not say."""
+    value = (report.get("settings") or {}).get("softmin_temperature")
+    return float(value) if isinstance(value, int | float) and value > 0 else SOFTMIN_TEMPERATURE
 
 
 def _asked_style(run: ReadRun) -> AnswerStyle:

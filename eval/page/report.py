@@ -113,6 +113,7 @@ def _shelf(given: Candidates, key: str, title: str) -> tuple[Shelf, list[str]]:
         grader=given.grader,
         grader_timeout_s=given.timeout_s,
         headline=headline,
+        softmin_temperature=given.softmin_temperature,
     )
     of = f"{visible(given.name)}: " if given.name else ""
     share, largest = viewer.index["share"], max(len(pool.candidates) for pool in given.pools)

@@ -57,6 +57,7 @@ class Table:
         keys: one a row where rows are lines of a picture that the page can hide.
         shown: the keys that are shown at first; all if it is empty.
         folded: whether the page shows it only when asked.
+        sentences: whether the last column is of sentences, which may take more than one line.
     """
 
     caption: str
@@ -65,6 +66,7 @@ class Table:
     keys: Sequence[str] = ()
     shown: Sequence[str] = ()
     folded: bool = False
+    sentences: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -10,6 +11,7 @@ from eval.comparison_plot import comparison_figure, cost_axis, lines_of, problem
 from eval.figures import interval, percent, points
 from eval.page import rerank_section
 from eval.page.blocks import Block, Line, Picture, Table, mark_of
+from eval.page.read import ALONE, name_of
 from eval.page.visible import visible
 
 Report = Mapping[str, Any]
@@ -19,11 +21,15 @@ def verdicts(report: Report) -> list[Line]:
     """The answer to whether the verifier helps the weak generator more, and every difference's verdict."""
     lines = [Line("note", str(report["answer"]))] if report.get("answer") else []
     lines += [
-        Line(mark_of(each["verdict"], each["ci95"]), f"{each['what']}: {each['verdict']}")
+        Line(mark_of(each["verdict"], each["ci95"]), f"{each['what']}: {each['verdict']} ({_apart(each)})")
         for each in report.get("differences") or []
         if each.get("verdict")
     ]
     return lines
+
+
+def _apart(each: Report) -> str:
+    return f"{points(each['difference'])} points {interval(each['ci95'], True)}"
 
 
 def facts(report: Report) -> str:
@@ -35,7 +41,7 @@ def facts(report: Report) -> str:
 
 
 def _how_many(report: Report, what: str) -> str:
-    count = len(report.get(f"{what}s") or [])
+    count = sum(each != ALONE for each in report.get(f"{what}s") or [])
     return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
@@ -47,8 +53,9 @@ def blocks(report: Report, _title: str, key: str) -> Iterator[Block]:
         yield _differences(report["differences"])
     yield _compute(report, f"{key}-compute")
     for place, cell in enumerate(cells, start=1):
-        name = visible(f"{cell['generator']}, verifier {cell['verifier']}")
-        yield rerank_section.curves(cell["report"], name, f"{key}-curves{place}")
+        name = visible(name_of(cell))
+        curves = rerank_section.curves(cell["report"], name, f"{key}-curves{place}")
+        yield replace(curves, caption=f"{name}: {curves.caption[0].lower()}{curves.caption[1:]}")
 
 
 def _grid(cells: Sequence[Report]) -> Table:
@@ -62,7 +69,7 @@ def _grid(cells: Sequence[Report]) -> Table:
         rows.append(
             [
                 str(cell["generator"]),
-                str(cell["verifier"]),
+                "" if cell["verifier"] == ALONE else str(cell["verifier"]),
                 f"{report['problems']:,}",
                 f"{percent(rules['majority']['accuracy'])} {interval(rules['majority']['ci95'])}",
                 "" if best is None else f"{percent(best['accuracy'])} {interval(best['ci95'])} by {headline}",
@@ -73,7 +80,8 @@ def _grid(cells: Sequence[Report]) -> Table:
             ]
         )
     return Table(
-        "Each generator with each verifier; accuracies in per cent with 95% intervals, differences paired",
+        "Each generator with each verifier; accuracies in per cent with 95% intervals, differences paired; "
+        "tokens: of one candidate",
         [
             "generator", "verifier", "N", "majority", "best of n", "minus majority", "pass@n",
             "tokens generated", "tokens scored",
@@ -96,7 +104,12 @@ def _differences(differences: Sequence[Report]) -> Table:
         for each in differences
     ]
     columns = ["difference", "points [95%]", "p", "p (Holm)", "problems that differ", "detectable", "verdict"]
-    return Table("Paired differences on the same problems", columns, rows)
+    return Table(
+        "Paired differences on the same problems; detectable: points that would have been seen at this size",
+        columns,
+        rows,
+        sentences=True,
+    )
 
 
 def _compute(report: Report, name: str) -> Picture:

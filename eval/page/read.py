@@ -16,6 +16,9 @@ from shepherd.files import read_json
 from shepherd.records import ProblemPool, ScoreLine, read_pool, read_scores
 from shepherd.runs import CONFIG, DONE, MANIFEST, find_run
 
+ALONE = "none"
+"""What a comparison calls the verifier of a cell that has none."""
+
 RESULTS, POOL, SCORES = "results.json", "pool.jsonl", "scores.jsonl"
 
 NEEDED: Mapping[str, tuple[str, ...]] = {
@@ -137,7 +140,7 @@ def read_candidates(run: ReadRun) -> tuple[list[Candidates], list[str]]:
             how = cell.get("answers") or {}
             pool = f"{cell['generator']}/{POOL}"
             scores = f"{cell['generator']}/{cell['verifier']}.{SCORES}"
-            name = f"{cell['generator']}, {cell['verifier']}"
+            name = name_of(cell)
             wanted.append((name, pool, scores, cell["report"], how.get("style"), how))
     else:
         return [], [f"A run of {run.command} keeps no candidates; give its runs of rerank too to see steps."]
@@ -168,6 +171,17 @@ def read_candidates(run: ReadRun) -> tuple[list[Candidates], list[str]]:
             )
         )
     return found, lines
+
+
+def name_of(cell: Mapping[str, Any]) -> str:
+    """A cell of a comparison in words.
+
+    Example:
+        >>> [name_of({"generator": "weak", "verifier": each}) for each in ("v", "none")]
+        ['weak, v', 'weak, no verifier']
+    """
+    verifier = cell["verifier"]
+    return f"{cell['generator']}, {'no verifier' if verifier == ALONE else verifier}"
 
 
 def _softmin_temperature(report: Mapping[str, Any]) -> float:

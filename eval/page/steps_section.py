@@ -102,6 +102,7 @@ def blocks(report: Report, title: str, key: str) -> Iterator[Block]:
                 ]
                 for each in report["diagnostics"]
             ],
+            sentences=True,
         )
 
 

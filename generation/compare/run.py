@@ -15,7 +15,7 @@ from typing import Any
 
 from eval.comparison_plot import plot_comparison
 from eval.report import RerankReport
-from generation.compare.config import CompareConfig
+from generation.compare.config import ALONE, GIVEN, CompareConfig
 from generation.compare.cost import Cost, generated_tokens, scored_tokens
 from generation.compare.differences import answer_of, differences_of
 from generation.config import AnswersConfig, RerankConfig
@@ -23,15 +23,11 @@ from generation.inputs import rerank_files
 from generation.rerank import Given, Log, StepScores, candidates, measure, read_given, score_pool
 from shepherd.errors import ShepherdError
 from shepherd.files import read_json, write_json
-from shepherd.records import ProblemPool
+from shepherd.records import ProblemPool, write_scores
 from verifier.engines import require_scorer
 from verifier.shape import Shape, find_shape, parameters
 
 RESULTS, PICTURE = "results.json", "compare.png"
-ALONE = "none"
-"""Name of the cell of a generator without a verifier."""
-GIVEN = "scores"
-"""Name of the cell whose scores were given with the pool."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +164,9 @@ def _scored(
     found: list[tuple[str, RerankConfig, StepScores | None]] = []
     alone = config.cell(generator)
     if given.scores is not None:
+        kept = folder / generator / f"{GIVEN}.scores.jsonl"
+        if not kept.exists():
+            write_scores(kept, given.scores)
         found.append((GIVEN, alone, [[list(each) for each in line.step_scores] for line in given.scores]))
     for verifier in config.verifiers:
         cell = config.cell(generator, verifier)

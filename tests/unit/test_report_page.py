@@ -352,7 +352,9 @@ def test_an_eval_steps_run_shows_metrics_beside_baselines() -> None:
 def test_a_compare_run_shows_grid_differences_and_compute() -> None:
     answer, difference = compare_section.verdicts(COMPARE)
     assert answer.text == COMPARE["answer"]
-    assert difference == Line("better", "gain on weak minus gain on strong: larger")
+    assert difference == Line(
+        "better", "gain on weak minus gain on strong: larger (+5.0 points [+1.0, +9.0])"
+    )
     grid, differences, compute, *curves = compare_section.blocks(COMPARE, "t", "run1")
     assert isinstance(grid, Table)
     assert grid.rows[0] == [

@@ -19,10 +19,10 @@ def points(value: float) -> str:
     """A difference in points, with its sign.
 
     Example:
-        >>> points(-0.004), points(0.0)
+        >>> points(-0.004), points(-0.0)
         ('-0.4', '+0.0')
     """
-    return f"{100 * value:+.1f}"
+    return f"{100 * value:+z.1f}"
 
 
 def interval(bounds: Sequence[float], signed: bool = False) -> str:

@@ -81,10 +81,6 @@ class StepReport:
     diagnostics: Sequence[Diagnostic]
     split: Mapping[str, Any]
 
-    def calibrated_json(self) -> dict[str, list[dict[str, Any]]]:
-        """Bins of the calibrated scores, each as ``reliability`` has them."""
-        return {name: [_bin(each) for each in bins] for name, bins in self.calibrated.items()}
-
     def to_json(self) -> dict[str, Any]:
         """As ``results.json`` has it; docs/eval-steps.md says what each key means."""
         return {
@@ -93,6 +89,9 @@ class StepReport:
             "sweep": [_sweep_point(each) for each in _thinned(self.sweep)],
             "fit_sweep": [_sweep_point(each) for each in _thinned(self.fit_sweep)],
             "reliability": [_bin(each) for each in self.reliability],
+            "reliability_calibrated": {
+                name: [_bin(each) for each in bins] for name, bins in self.calibrated.items()
+            },
             "calibration": None if self.calibration is None else dict(self.calibration),
             "diagnostics": [each.to_json() for each in self.diagnostics],
             "split": dict(self.split),

@@ -57,6 +57,7 @@ class Table:
         keys: one a row where rows are lines of a picture that the page can hide.
         shown: the keys that are shown at first; all if it is empty.
         folded: whether the page shows it only when asked.
+        sentences: whether the last column is of sentences, which may take more than one line.
     """
 
     caption: str
@@ -65,6 +66,7 @@ class Table:
     keys: Sequence[str] = ()
     shown: Sequence[str] = ()
     folded: bool = False
+    sentences: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +97,7 @@ class Picture:
         says: the picture in words, for who cannot see it.
         draw: draws it; matplotlib is imported there.
         table: its figures.
+        switches: the lines that can be hidden, key and name, where the rows of the table are no lines.
     """
 
     name: str
@@ -102,6 +105,7 @@ class Picture:
     says: str
     draw: Callable[[], Figure]
     table: Table
+    switches: Sequence[tuple[str, str]] = ()
 
 
 Block = Table | Lines | Code | Picture

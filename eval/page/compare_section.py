@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from eval.comparison_plot import comparison_figure, cost_axis, lines_of, problems_of
 from eval.figures import interval, percent, points
 from eval.page import rerank_section
 from eval.page.blocks import Block, Line, Picture, Table, mark_of
+from eval.page.read import ALONE, name_of
 from eval.page.visible import visible
 
 Report = Mapping[str, Any]
@@ -18,39 +21,41 @@ def verdicts(report: Report) -> list[Line]:
     """The answer to whether the verifier helps the weak generator more, and every difference's verdict."""
     lines = [Line("note", str(report["answer"]))] if report.get("answer") else []
     lines += [
-        Line(mark_of(each["verdict"], each["ci95"]), f"{each['what']}: {each['verdict']}")
+        Line(mark_of(each["verdict"], each["ci95"]), f"{each['what']}: {each['verdict']} ({_apart(each)})")
         for each in report.get("differences") or []
         if each.get("verdict")
     ]
     return lines
 
 
+def _apart(each: Report) -> str:
+    return f"{points(each['difference'])} points {interval(each['ci95'], True)}"
+
+
 def facts(report: Report) -> str:
     """How large the grid is."""
-    cells = report["cells"]
-    problems = {cell["report"]["problems"] for cell in cells}
     return (
         f"{_how_many(report, 'generator')}, {_how_many(report, 'verifier')}, "
-        f"{', '.join(f'{each:,}' for each in sorted(problems))} problems"
+        f"{', '.join(f'{each:,}' for each in problems_of(report))} problems"
     )
 
 
 def _how_many(report: Report, what: str) -> str:
-    count = len(report.get(f"{what}s") or [])
+    count = sum(each != ALONE for each in report.get(f"{what}s") or [])
     return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
-def blocks(report: Report, title: str, key: str) -> Iterator[Block]:
+def blocks(report: Report, _title: str, key: str) -> Iterator[Block]:
     """Tables and pictures of the run."""
     cells: Sequence[Report] = report["cells"]
     yield _grid(cells)
     if report.get("differences"):
         yield _differences(report["differences"])
-    if any(_points(cell) for cell in cells):
-        yield _compute(cells, title, f"{key}-compute")
+    yield _compute(report, f"{key}-compute")
     for place, cell in enumerate(cells, start=1):
-        name = visible(f"{cell['generator']}, verifier {cell['verifier']}")
-        yield rerank_section.curves(cell["report"], name, f"{key}-curves{place}")
+        name = visible(name_of(cell))
+        curves = rerank_section.curves(cell["report"], name, f"{key}-curves{place}")
+        yield replace(curves, caption=f"{name}: {curves.caption[0].lower()}{curves.caption[1:]}")
 
 
 def _grid(cells: Sequence[Report]) -> Table:
@@ -64,7 +69,7 @@ def _grid(cells: Sequence[Report]) -> Table:
         rows.append(
             [
                 str(cell["generator"]),
-                str(cell["verifier"]),
+                "" if cell["verifier"] == ALONE else str(cell["verifier"]),
                 f"{report['problems']:,}",
                 f"{percent(rules['majority']['accuracy'])} {interval(rules['majority']['ci95'])}",
                 "" if best is None else f"{percent(best['accuracy'])} {interval(best['ci95'])} by {headline}",
@@ -75,7 +80,8 @@ def _grid(cells: Sequence[Report]) -> Table:
             ]
         )
     return Table(
-        "Each generator with each verifier; accuracies in per cent with 95% intervals, differences paired",
+        "Each generator with each verifier; accuracies in per cent with 95% intervals, differences paired; "
+        "tokens: of one candidate",
         [
             "generator", "verifier", "N", "majority", "best of n", "minus majority", "pass@n",
             "tokens generated", "tokens scored",
@@ -98,53 +104,36 @@ def _differences(differences: Sequence[Report]) -> Table:
         for each in differences
     ]
     columns = ["difference", "points [95%]", "p", "p (Holm)", "problems that differ", "detectable", "verdict"]
-    return Table("Paired differences on the same problems", columns, rows)
-
-
-def _compute(cells: Sequence[Report], title: str, name: str) -> Picture:
-    from eval.page.plots import compute_figure
-
-    lines: dict[str, list[tuple[float, Mapping[str, Any]]]] = {}
-    for cell in cells:
-        for rule in ("majority", rerank_section.headline_of(cell["report"])):
-            of = "" if rule == "majority" else f" ({cell['verifier']})"
-            name_of_line = visible(f"{cell['generator']}: {rule}{of}")
-            at = {point["n"]: point for point in cell["report"]["curves"].get(rule, [])}
-            found = [
-                (_compute_of(cost, scored=rule != "majority"), at[cost["n"]])
-                for cost in _points(cell)
-                if cost["n"] in at
-            ]
-            if found:
-                lines.setdefault(name_of_line, found)
-    rows = [
-        [
-            label,
-            str(point["n"]),
-            f"{tokens:,.0f}",
-            f"{percent(point['accuracy'])} {interval(point['ci95'])}",
-        ]
-        for label, found in lines.items()
-        for tokens, point in found
-    ]
-    return Picture(
-        name,
-        "Accuracy against compute: tokens generated, and scored where a verifier chooses, for n = 1, 2, 4, …",
-        "A line chart: a line for each generator's majority vote and for each verifier's rule. The table "
-        "below has its figures.",
-        partial(compute_figure, list(lines.items()), title),
-        Table("Accuracy against tokens", ["line", "n", "tokens", "accuracy %"], rows, folded=True),
+    return Table(
+        "Paired differences on the same problems; detectable: points that would have been seen at this size",
+        columns,
+        rows,
+        sentences=True,
     )
 
 
-def _compute_of(cost: Report, scored: bool) -> float:
-    """Tokens of one point; a vote needs no scores."""
-    return float(cost["generated_tokens"] + ((cost.get("scored_tokens") or 0) if scored else 0))
-
-
-def _points(cell: Report) -> Sequence[Mapping[str, Any]]:
-    found = (cell.get("cost") or {}).get("points") or []
-    return [each for each in found if each.get("generated_tokens") is not None]
+def _compute(report: Report, name: str) -> Picture:
+    lines = lines_of(report)
+    rows = [
+        [
+            line["label"],
+            str(point["n"]),
+            "" if point["tokens"] is None else f"{point['tokens']:,.0f}",
+            f"{percent(point['accuracy'])} {interval(point['ci95'])}",
+        ]
+        for line in lines
+        for point in line["points"]
+    ]
+    against = "n, and against what n candidates cost: a vote what was generated, a rule what was read besides"
+    return Picture(
+        name,
+        f"Accuracy against {against if cost_axis(lines) else 'n'}",
+        "Line charts: a line for each generator's majority vote and for each verifier's rule. The table "
+        "below has its figures.",
+        partial(comparison_figure, report),
+        Table("Accuracy against tokens", ["line", "n", "tokens a problem", "accuracy %"], rows, folded=True),
+        switches=[(line["key"], line["label"]) for line in lines],
+    )
 
 
 def _tokens(cell: Report, name: str) -> str:

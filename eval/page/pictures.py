@@ -1,4 +1,4 @@
-"""Plots as files (PNG, SVG) and as SVG inside the page, where it follows the page's theme.
+"""Plots as SVG inside the page, where they follow the page's theme.
 
 The page forbids style attributes and outer files, so inside the page every style is a presentation attribute
 and every colour a variable of the page's style sheet.
@@ -8,21 +8,18 @@ from __future__ import annotations
 
 import io
 import re
-import warnings
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from shepherd.files import atomic_write
+from eval.canvas import drawing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _SVG, _XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 
-# The colours of eval.plots and eval.page.plots, by the names that page.css gives them in both themes.
+# The colours of the plots in eval, by the names that page.css gives them in both themes.
 _COLOURS = {
     "#000000": "currentColor",
     "#ffffff": "none",
@@ -40,18 +37,6 @@ _DROPPED = {"font-family"}  # the page's own
 _REFERENCE = re.compile(r"url\(#([^)]+)\)")
 
 
-def write_files(figure: Figure, folder: Path, name: str) -> list[Path]:
-    """Write a plot as PNG and as SVG (text as paths, no date), each whole or not at all."""
-    paths = [folder / f"{name}.{suffix}" for suffix in ("png", "svg")]
-    with _settings("path", name):
-        for path in paths:
-            with atomic_write(path, "wb") as file:
-                figure.savefig(
-                    file, format=path.suffix[1:], metadata={"Date": None} if path.suffix == ".svg" else None
-                )
-    return paths
-
-
 def inline_svg(figure: Figure, name: str, says: str) -> str:
     """A plot as an SVG element for the page.
 
@@ -61,7 +46,7 @@ def inline_svg(figure: Figure, name: str, says: str) -> str:
         says: what a screen reader says of it.
     """
     buffer = io.BytesIO()
-    with _settings("none", name):
+    with drawing("none", name):
         figure.savefig(buffer, format="svg", metadata={"Date": None})
     root = ET.fromstring(buffer.getvalue())
     for parent in list(root.iter()):
@@ -77,19 +62,6 @@ def inline_svg(figure: Figure, name: str, says: str) -> str:
     root.attrib |= {"stroke-linejoin": "round", "fill": "currentColor", "role": "img", "aria-label": says}
     ET.register_namespace("", _SVG)
     return ET.tostring(root, encoding="unicode")
-
-
-@contextmanager
-def _settings(fonttype: str, salt: str) -> Iterator[None]:
-    """How text is drawn in an SVG, and what its ids are made from.
-
-    A name in a script that matplotlib's own font lacks is boxes in a PNG; that is no cause for warnings.
-    """
-    from matplotlib import rc_context
-
-    with rc_context({"svg.fonttype": fonttype, "svg.hashsalt": salt}), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from font", UserWarning)
-        yield
 
 
 def _plain(node: ET.Element, name: str) -> None:

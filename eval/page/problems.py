@@ -13,7 +13,14 @@ import numpy as np
 
 from eval.grading import Answer, GradedProblem, ballots_of, grade_pools
 from eval.rules import Ballots, taken
-from eval.scores import AGGREGATIONS, Aggregation, FloatArray, aggregate, solution_scores
+from eval.scores import (
+    AGGREGATIONS,
+    SOFTMIN_TEMPERATURE,
+    Aggregation,
+    FloatArray,
+    aggregate,
+    solution_scores,
+)
 from eval.steps import THRESHOLD
 from shepherd import steps as step_text
 from shepherd.answers import AnswerStyle, Grader
@@ -73,6 +80,7 @@ def view(
     grader: Grader,
     grader_timeout_s: float,
     headline: Aggregation,
+    softmin_temperature: float = SOFTMIN_TEMPERATURE,
     most: int = MOST,
 ) -> Viewer:
     """Grade every problem and work out what the viewer shows of it.
@@ -84,6 +92,7 @@ def view(
         grader: how answers are compared.
         grader_timeout_s: seconds that math-verify is given for one pair of answers.
         headline: the rule that the verifier was made for, which the filters compare with majority.
+        softmin_temperature: T of soft-min, that of the run's own figures.
         most: candidates in the page; of larger pools those that a rule takes, then the first.
 
     Returns:
@@ -97,7 +106,8 @@ def view(
     counts = {name: 0 for name in FILTERS if scores is not None or name not in _NEED_SCORES}
     rules: dict[str, None] = {}
     for pool, grade, line in zip(pools, graded, given, strict=True):
-        problem = _Problem(pool, grade, None if line is None else line.step_scores, headline)
+        step_scores = None if line is None else line.step_scores
+        problem = _Problem(pool, grade, step_scores, headline, softmin_temperature)
         found = problem.filters()
         for name in found:
             counts[name] += 1
@@ -128,11 +138,15 @@ class _Problem:
         graded: GradedProblem,
         step_scores: Sequence[Sequence[float]] | None,
         headline: Aggregation,
+        softmin_temperature: float,
     ) -> None:
         self.pool, self.graded, self.step_scores, self.headline = pool, graded, step_scores, headline
+        self.softmin_temperature = softmin_temperature
         solutions: dict[str, list[FloatArray]] = {}
         if step_scores is not None:
-            solutions = {how: [solution_scores(step_scores, how)] for how in AGGREGATIONS}
+            solutions = {
+                how: [solution_scores(step_scores, how, softmin_temperature)] for how in AGGREGATIONS
+            }
         self.ballots: Ballots = ballots_of([pool], [graded], solutions, {})
         self.codes = self.ballots.codes[0]
         self.right = self.ballots.right[0]
@@ -255,7 +269,7 @@ class _Problem:
         if scores:
             found["scores"] = [round(each, 4) for each in scores]
             found["weakest"] = int(np.argmin(scores))
-            found["score"] = round(aggregate(list(scores), self.headline), 4)
+            found["score"] = round(aggregate(list(scores), self.headline, self.softmin_temperature), 4)
         alarms = self.alarms(place)
         more = {
             "same": first if first < place else None,

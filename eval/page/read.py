@@ -9,11 +9,15 @@ from typing import Any, cast, get_args
 
 import yaml
 
+from eval.scores import SOFTMIN_TEMPERATURE
 from shepherd.answers import GRADER_TIMEOUT_S, STYLES, AnswerStyle, Grader, PoolFormat, style_of
 from shepherd.errors import ShepherdError
 from shepherd.files import read_json
 from shepherd.records import ProblemPool, ScoreLine, read_pool, read_scores
 from shepherd.runs import CONFIG, DONE, MANIFEST, find_run
+
+ALONE = "none"
+"""What a comparison calls the verifier of a cell that has none."""
 
 RESULTS, POOL, SCORES = "results.json", "pool.jsonl", "scores.jsonl"
 
@@ -105,6 +109,7 @@ class Candidates:
         style: how the candidates state their answers.
         grader: how answers are compared.
         timeout_s: seconds that math-verify is given for one pair of answers.
+        softmin_temperature: T of soft-min in the run's own figures.
     """
 
     name: str
@@ -115,6 +120,7 @@ class Candidates:
     style: AnswerStyle
     grader: Grader
     timeout_s: float
+    softmin_temperature: float
 
 
 def read_candidates(run: ReadRun) -> tuple[list[Candidates], list[str]]:
@@ -134,7 +140,7 @@ def read_candidates(run: ReadRun) -> tuple[list[Candidates], list[str]]:
             how = cell.get("answers") or {}
             pool = f"{cell['generator']}/{POOL}"
             scores = f"{cell['generator']}/{cell['verifier']}.{SCORES}"
-            name = f"{cell['generator']}, {cell['verifier']}"
+            name = name_of(cell)
             wanted.append((name, pool, scores, cell["report"], how.get("style"), how))
     else:
         return [], [f"A run of {run.command} keeps no candidates; give its runs of rerank too to see steps."]
@@ -161,9 +167,27 @@ def read_candidates(run: ReadRun) -> tuple[list[Candidates], list[str]]:
                 style=cast(AnswerStyle, style) if style in STYLES else "auto",
                 grader=cast(Grader, grader) if grader in get_args(Grader) else "auto",
                 timeout_s=float(seconds) if isinstance(seconds, int | float) else GRADER_TIMEOUT_S,
+                softmin_temperature=_softmin_temperature(report),
             )
         )
     return found, lines
+
+
+def name_of(cell: Mapping[str, Any]) -> str:
+    """A cell of a comparison in words.
+
+    Example:
+        >>> [name_of({"generator": "weak", "verifier": each}) for each in ("v", "none")]
+        ['weak, v', 'weak, no verifier']
+    """
+    verifier = cell["verifier"]
+    return f"{cell['generator']}, {'no verifier' if verifier == ALONE else verifier}"
+
+
+def _softmin_temperature(report: Mapping[str, Any]) -> float:
+    """What the report's soft-min was taken at; the default where an older one does not say."""
+    value = (report.get("settings") or {}).get("softmin_temperature")
+    return float(value) if isinstance(value, int | float) and value > 0 else SOFTMIN_TEMPERATURE
 
 
 def _asked_style(run: ReadRun) -> AnswerStyle:

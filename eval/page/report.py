@@ -9,10 +9,11 @@ from typing import Any, cast, get_args
 
 from pydantic import Field
 
+from eval.canvas import write_figure
 from eval.page import compare_section, rerank_section, steps_section
 from eval.page.blocks import Picture, Section
 from eval.page.markdown import markdown
-from eval.page.pictures import inline_svg, write_files
+from eval.page.pictures import inline_svg
 from eval.page.problems import FILTERS, view
 from eval.page.read import RESULTS, Candidates, ReadRun, read_candidates, title_of
 from eval.page.render import Page, Shelf, render
@@ -64,7 +65,7 @@ def write_report(runs: Sequence[ReadRun], folder: Path, log: Log) -> dict[str, A
         for block in each.section.blocks:
             if isinstance(block, Picture):
                 figure = block.draw()
-                write_files(figure, folder / PLOTS, block.name)
+                write_figure(figure, folder / PLOTS / block.name)
                 drawn[block.name] = inline_svg(figure, block.name, visible(block.says))
     log(f"{len(drawn)} plots: {folder / PLOTS}")
     sections = [each.section for each in shown]
@@ -112,6 +113,7 @@ def _shelf(given: Candidates, key: str, title: str) -> tuple[Shelf, list[str]]:
         grader=given.grader,
         grader_timeout_s=given.timeout_s,
         headline=headline,
+        softmin_temperature=given.softmin_temperature,
     )
     of = f"{visible(given.name)}: " if given.name else ""
     share, largest = viewer.index["share"], max(len(pool.candidates) for pool in given.pools)

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 from eval.page.blocks import Block, Line, Lines, Mark, Picture, Table
+from eval.step_plots import CALIBRATED, SWEPT, reliability_figure, sweep_figure
 
 Report = Mapping[str, Any]
 
@@ -101,40 +102,41 @@ def blocks(report: Report, title: str, key: str) -> Iterator[Block]:
                 ]
                 for each in report["diagnostics"]
             ],
+            sentences=True,
         )
 
 
 def _sweep(report: Report, title: str, name: str) -> Picture:
-    from eval.page.plots import sweep_figure
-
-    columns = ["threshold", "f1", "acc_error", "acc_clean"]
+    columns = ["threshold", *SWEPT]
     every = max(1, len(report["sweep"]) // 25)
     rows = [[_number(point.get(each)) for each in columns] for point in report["sweep"][::every]]
-    table = Table(
-        "F1 by threshold", ["threshold", "F1", "accuracy, erroneous", "accuracy, clean"], rows, folded=True
-    )
+    table = Table("F1 by threshold", ["threshold", *SWEPT.values()], rows, folded=True)
+    drawn = [each for each in SWEPT if any(point.get(each) is not None for point in report["sweep"])]
     return Picture(
         name,
         "F1 and both accuracies against the threshold; the vertical line is the one that is used",
-        "A line chart with three lines over thresholds from 0 to 1. The table below has its figures.",
+        f"A line chart of {', '.join(SWEPT[each] for each in drawn)} over thresholds from 0 to 1. The table "
+        "below has its figures.",
         partial(sweep_figure, report, title),
         table,
+        switches=[(each, SWEPT[each]) for each in drawn],
     )
 
 
 def _reliability(report: Report, title: str, name: str) -> Picture:
-    from eval.page.plots import reliability_figure
-
+    kinds = {"raw": report["reliability"], **(report.get("reliability_calibrated") or {})}
     rows = [
-        [_number(each["mean_score"]), _number(each["share_good"]), f"{each['count']:,}"]
-        for each in report["reliability"]
+        [CALIBRATED[kind], _number(each["mean_score"]), _number(each["share_good"]), f"{each['count']:,}"]
+        for kind, bins in kinds.items()
+        for each in bins
     ]
     return Picture(
         name,
         "Reliability: the share of good steps against the mean score, in bins of equal count",
         "A scatter of bins against the diagonal of perfect calibration. The table below has its figures.",
         partial(reliability_figure, report, title),
-        Table("Reliability by bin", ["mean score", "share good", "steps"], rows, folded=True),
+        Table("Reliability by bin", ["scores", "mean score", "share good", "steps"], rows, folded=True),
+        switches=[(kind, CALIBRATED[kind]) for kind in kinds] if len(kinds) > 1 else (),
     )
 
 

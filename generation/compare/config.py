@@ -12,6 +12,11 @@ from generation.config import ProblemsConfig, RerankConfig
 from shepherd.config import Config, load_config
 from shepherd.errors import ShepherdError
 
+ALONE = "none"
+"""Name of the cell of a generator without a verifier."""
+GIVEN = "scores"
+"""Name of the cell whose scores were given with the pool."""
+
 
 class GeneratorConfig(Config):
     """One generator, or the pool that it left.
@@ -67,6 +72,14 @@ class CompareConfig(Config):
         for name in named:
             if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name):
                 raise ValueError(f"{name!r} is no name for a row; use letters, digits, '-', '.' and '_'")
+        return named
+
+    @field_validator("verifiers")
+    @classmethod
+    def _own_names(cls, named: Mapping[str, object]) -> Mapping[str, object]:
+        for name in (ALONE, GIVEN):
+            if name in named:
+                raise ValueError(f"{name!r} is what the cells without a verifier of their own are called")
         return named
 
     def cell(self, generator: str, verifier: str | None = None) -> RerankConfig:

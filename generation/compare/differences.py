@@ -11,7 +11,7 @@ from eval.significance import NONE_SHOWN, Judged, PerProblem, compare_paired, ju
 from generation.report_table import p_equals
 
 if TYPE_CHECKING:
-    from generation.compare.run import Cell
+    from generation.compare.cell import Cell
 
 Kind = Literal["generators", "verifiers", "gains"]
 

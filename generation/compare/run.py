@@ -10,58 +10,25 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from eval.report import RerankReport
-from generation.compare.config import CompareConfig
+from eval.comparison_plot import plot_comparison
+from generation.compare.cell import Cell
+from generation.compare.config import ALONE, GIVEN, CompareConfig
 from generation.compare.cost import Cost, generated_tokens, scored_tokens
 from generation.compare.differences import answer_of, differences_of
-from generation.config import AnswersConfig, RerankConfig
+from generation.config import RerankConfig
 from generation.inputs import rerank_files
 from generation.rerank import Given, Log, StepScores, candidates, measure, read_given, score_pool
 from shepherd.errors import ShepherdError
 from shepherd.files import read_json, write_json
-from shepherd.records import ProblemPool
+from shepherd.records import ProblemPool, write_scores
 from verifier.engines.require import require_scorer
 from verifier.shape import Shape, find_shape, parameters
 
 RESULTS, PICTURE = "results.json", "compare.png"
-ALONE = "none"
-"""Name of the cell of a generator without a verifier."""
-GIVEN = "scores"
-"""Name of the cell whose scores were given with the pool."""
-
-
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """One generator with one verifier.
-
-    Attributes:
-        generator: its name.
-        verifier: its name, `ALONE`, or `GIVEN`.
-        report: on the common problems.
-        cost: of a candidate.
-        answers: how the candidates' answers were read and compared.
-    """
-
-    generator: str
-    verifier: str
-    report: RerankReport
-    cost: Cost
-    answers: AnswersConfig
-
-    def to_json(self) -> dict[str, Any]:
-        """The cell as ``results.json`` has it."""
-        points = [n for n, _ in self.report.curves["majority"]]
-        return {
-            "generator": self.generator,
-            "verifier": self.verifier,
-            "report": self.report.to_json(),
-            "cost": self.cost.to_json(points),
-            "answers": self.answers.model_dump(mode="json"),
-        }
 
 
 def read_all(config: CompareConfig) -> dict[str, Given]:
@@ -116,8 +83,6 @@ def compare(config: CompareConfig, folder: Path, log: Log, given: Mapping[str, G
         "differences": [each.to_json() for each in differences],
         "answer": answer_of(cells, differences),
     }
-    from generation.compare.plot import plot_comparison
-
     plot_comparison(result, folder / PICTURE)
     write_json(folder / RESULTS, result)
     return result
@@ -183,6 +148,9 @@ def _scored(
     found: list[tuple[str, RerankConfig, StepScores | None]] = []
     alone = config.cell(generator)
     if given.scores is not None:
+        kept = folder / generator / f"{GIVEN}.scores.jsonl"
+        if not kept.exists():
+            write_scores(kept, given.scores)
         found.append((GIVEN, alone, [[list(each) for each in line.step_scores] for line in given.scores]))
     for verifier in config.verifiers:
         cell = config.cell(generator, verifier)

@@ -324,6 +324,59 @@ def test_the_viewer_goes_from_run_to_run(planted: Path, open_page: Open, tmp_pat
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
+def test_the_viewer_goes_from_generator_to_generator(open_page: Open, tmp_path: Path, theme: str) -> None:
+    made = {
+        "mine": [candidate(2, 0.9, 0.8), candidate(3, 0.2)],
+        "theirs": [candidate(3, 0.7), candidate(3, 0.6)],
+    }
+    generators = {}
+    for name, each in made.items():
+        pool, scores = tmp_path / f"{name}.jsonl", tmp_path / f"{name}.scores.jsonl"
+        rows = [
+            {"id": f"p{n}", "question": f"{n}?", "answer": 2, "candidates": [c for c, _ in each]}
+            for n in range(3)
+        ]
+        pool.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        lines = [{"id": row["id"], "step_scores": [score for _, score in each]} for row in rows]
+        scores.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        generators[name] = {"overrides": [f"pool.file={pool}", f"scores={scores}"]}
+    given = [
+        "--no-verifier",
+        "--n",
+        "2",
+        "--set",
+        "bootstrap=100",
+        "--set",
+        f"generators={json.dumps(generators)}",
+    ]
+    for command in (
+        ["compare", *given, "--out", str(tmp_path / "run")],
+        ["report", str(tmp_path / "run"), "--out", str(tmp_path / "report")],
+    ):
+        result = CliRunner().invoke(cli, command)
+        assert result.exit_code == 0, result.output
+    page = open_page(tmp_path / "report" / "report.html", color_scheme=theme)
+    options = page.locator("#run option").all_inner_texts()
+    assert [each.rpartition(": ")[2] for each in options] == ["mine, scores", "theirs, scores"]
+    assert page.locator("#run1 p.note").count() == 0
+    page.click('.row:has-text("p1")')
+    assert "✓ right" in page.locator(".card").nth(0).inner_text()
+    page.select_option("#run", index=1)
+    page.locator('html[data-viewer^="run1-cell2/"]').wait_for(state="attached")
+    assert chosen(page) == "p1"
+    assert "✗ wrong" in page.locator(".card").nth(0).inner_text()
+    assert page.locator(".meter").count() == 2
+    # A line of the comparison's picture goes from the picture, and with it its band.
+    line, band = (page.locator(f"#run1-compute-rule-{part}-1") for part in ("line", "band"))
+    assert line.is_visible()
+    page.uncheck("#run1 .switches input >> nth=0")
+    assert not line.is_visible() and not band.is_visible()
+    page.evaluate("document.querySelectorAll('details').forEach((each) => { each.open = true; })")
+    worst = page.evaluate(Path(__file__).with_name("contrast.js").read_text())
+    assert worst["worst"][0][0] >= 1, worst["worst"]
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
 def test_step_metrics_are_a_page_without_a_viewer(open_page: Open, tmp_path: Path, theme: str) -> None:
     figure = {"value": 0.5, "ci95": [0.4, 0.6], "baseline": 0.3}
     run = Run.create("eval-steps", Config(), tmp_path / "run")

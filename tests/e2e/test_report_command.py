@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from eval.page.read import read_candidates, read_run
+from eval.scores import SOFTMIN_TEMPERATURE
 from shepherd.cli import cli
 from shepherd.config import Config
 from shepherd.files import write_json
@@ -38,7 +40,9 @@ PLANTED = {
 }
 
 
-def planted_run(folder: Path, *, scored: bool = True, gold: bool = True, out: str = "run") -> Path:
+def planted_run(
+    folder: Path, *settings: str, scored: bool = True, gold: bool = True, out: str = "run"
+) -> Path:
     """A finished `shepherd rerank` run of the planted pool."""
     pool = [
         {
@@ -55,7 +59,7 @@ def planted_run(folder: Path, *, scored: bool = True, gold: bool = True, out: st
     for name, rows in (("pool.jsonl", pool), ("scores.jsonl", scores)):
         (folder / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
     how = ["--scores", folder / "scores.jsonl"] if scored else ["--no-verifier"]
-    quick = ["--set", "evaluation.bootstrap=100"]
+    quick = [word for each in ("evaluation.bootstrap=100", *settings) for word in ("--set", each)]
     result = shepherd("rerank", "--pool", folder / "pool.jsonl", *how, *quick, "--out", folder / out)
     assert result.exit_code == 0, result.output
     return folder / out
@@ -128,6 +132,17 @@ def test_the_viewer_has_answers_votes_picks_and_alarms(tmp_path: Path) -> None:
     assert third["answers"] == []
     assert third["silent"] == [0, 1, 2]
     assert [each["answer"] for each in third["candidates"]] == [-1, -1, -1]
+
+
+def test_the_viewers_softmin_is_taken_as_the_runs_was(tmp_path: Path) -> None:
+    run = read_run(planted_run(tmp_path, "evaluation.softmin_temperature=0.5"))
+    ((given,), _) = read_candidates(run)
+    assert given.softmin_temperature == 0.5
+    results = json.loads((run.path / "results.json").read_text())
+    del results["settings"]  # as a run of old
+    write_json(run.path / "results.json", results)
+    ((given,), _) = read_candidates(read_run(run.path))
+    assert given.softmin_temperature == SOFTMIN_TEMPERATURE
 
 
 def test_missing_scores_and_gold_are_a_line(tmp_path: Path) -> None:

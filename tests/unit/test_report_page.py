@@ -17,12 +17,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from eval.canvas import write_figure
 from eval.page import compare_section, rerank_section, steps_section
 from eval.page.blocks import Code, Line, Lines, Picture, Section, Table
 from eval.page.markdown import escaped, markdown
 from eval.page.pack import packed, script_json
-from eval.page.pictures import colours, inline_svg, write_files
-from eval.page.plots import compute_figure
+from eval.page.pictures import colours, inline_svg
 from eval.page.render import SCRIPTS, Page, render
 from eval.page.visible import visible
 from eval.plots import curves_figure
@@ -117,8 +117,11 @@ COMPARE: dict[str, Any] = {
             "cost": {
                 "generated_tokens": 4000,
                 "scored_tokens": 5000,
+                "generator_parameters": None,
+                "verifier_parameters": None,
                 "points": [
-                    {"n": n, "generated_tokens": 1000 * n, "scored_tokens": 1250 * n} for n in (1, 2, 4)
+                    {"n": n, "generated_tokens": 1000 * n, "scored_tokens": 1250 * n, "operations": None}
+                    for n in (1, 2, 4)
                 ],
             },
         }
@@ -349,7 +352,9 @@ def test_an_eval_steps_run_shows_metrics_beside_baselines() -> None:
 def test_a_compare_run_shows_grid_differences_and_compute() -> None:
     answer, difference = compare_section.verdicts(COMPARE)
     assert answer.text == COMPARE["answer"]
-    assert difference == Line("better", "gain on weak minus gain on strong: larger")
+    assert difference == Line(
+        "better", "gain on weak minus gain on strong: larger (+5.0 points [+1.0, +9.0])"
+    )
     grid, differences, compute, *curves = compare_section.blocks(COMPARE, "t", "run1")
     assert isinstance(grid, Table)
     assert grid.rows[0] == [
@@ -360,12 +365,18 @@ def test_a_compare_run_shows_grid_differences_and_compute() -> None:
     assert differences.rows[0][1:] == ["+5.0 [+1.0, +9.0]", "0.01", "0.02", "30", "4.0", "larger"]
     assert isinstance(compute, Picture)
     lines = {row[0] for row in compute.table.rows}
-    assert lines == {"weak: majority", "weak: min (v)", "strong: majority", "strong: min (v)"}
-    assert ["weak: majority", "4", "4,000", "40.0 [36.0, 44.0]"] in [list(row) for row in compute.table.rows]
-    assert ["weak: min (v)", "4", "9,000", "40.0 [36.0, 44.0]"] in [list(row) for row in compute.table.rows]
+    assert lines == {
+        f"{name}, {how}" for name in ("weak", "strong") for how in ("majority vote", "best of n by v")
+    }
+    figures = [list(row) for row in compute.table.rows]
+    assert ["weak, majority vote", "4", "4,000", "40.0 [36.0, 44.0]"] in figures
+    assert ["weak, best of n by v", "4", "9,000", "40.0 [36.0, 44.0]"] in figures
     assert [block.name for block in curves if isinstance(block, Picture)] == ["run1-curves1", "run1-curves2"]
-    assert list(colours(inline_svg(compute.draw(), compute.name, compute.says))) == []
-    assert compute_figure([], "nothing").axes
+    svg = inline_svg(compute.draw(), compute.name, compute.says)
+    assert list(colours(svg)) == []
+    for key, _ in compute.switches:
+        for part in ("line", "band", "line2", "band2"):
+            assert f'id="run1-compute-rule-{part}-{key}"' in svg
 
 
 def test_a_plot_in_the_page_follows_the_theme_and_keeps_ids_apart(tmp_path: Path) -> None:
@@ -386,8 +397,8 @@ def test_a_plot_in_the_page_follows_the_theme_and_keeps_ids_apart(tmp_path: Path
 
 
 def test_plots_as_files_are_the_same_bytes_every_time(tmp_path: Path) -> None:
-    paths = write_files(curves_figure(RERANK, "title"), tmp_path, "a")
+    paths = write_figure(curves_figure(RERANK, "title"), tmp_path / "a")
     assert [path.name for path in paths] == ["a.png", "a.svg"]
     first = [path.read_bytes() for path in paths]
-    write_files(curves_figure(RERANK, "title"), tmp_path, "a")
+    write_figure(curves_figure(RERANK, "title"), tmp_path / "a")
     assert [path.read_bytes() for path in paths] == first

@@ -34,7 +34,8 @@ def drawn(seed: int, count: int = 60, size: int = 6) -> tuple[list[ProblemPool],
 
 
 def shown(pools: list[ProblemPool], scores: list[ScoreLine] | None, **more: Any) -> problems.Viewer:
-    return view(pools, scores, style="shepherd", grader="exact", grader_timeout_s=1.0, headline="min", **more)
+    given: dict[str, Any] = {"headline": "min", **more}
+    return view(pools, scores, style="shepherd", grader="exact", grader_timeout_s=1.0, **given)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -52,6 +53,21 @@ def test_the_chances_are_the_reports_own(seed: int) -> None:
     assert viewer.counts["tied"] >= report.policies["ties"]["majority"] > 0
     assert viewer.counts["ungraded"] == report.policies["problems_without_gold"] > 0
     assert viewer.counts["alarm_silent"] == report.policies["problems_without_any_answer"]
+
+
+@pytest.mark.parametrize("temperature", [0.001, 10.0])
+def test_softmin_is_taken_at_the_runs_temperature(temperature: float) -> None:
+    # Near the minimum the first is the better one, near the mean the second.
+    pools = [ProblemPool(Problem("p", "?", "1"), (Candidate(solution(1, 2)), Candidate(solution(2, 2))))]
+    scores = [ScoreLine("p", ((0.5, 0.5), (0.3, 0.9)))]
+    lists = [[list(each) for each in line.step_scores] for line in scores]
+    more: dict[str, Any] = {"headline": "softmin", "softmin_temperature": temperature}
+    report = evaluate(pools, lists, answer_style="shepherd", bootstrap=100, **more)
+    viewer = shown(pools, scores, **more)
+    assert [line[5] for line in viewer.index["problems"]] == report.per_problem["softmin"].tolist()
+    assert viewer.index["problems"][0][5] == (1.0 if temperature < 1 else 0.0)
+    mine = [each["score"] for each in viewer.blocks[0][0]["candidates"]]
+    assert (mine[0] > mine[1]) == (temperature < 1)
 
 
 def test_bits_are_the_filters_and_their_counts() -> None:

@@ -15,7 +15,7 @@ from typing import Any
 from eval.calibration import FILE, KEY
 from eval.judged import JudgedRow, Scored, split_by_problem
 from eval.step_plots import plot_reliability, plot_sweep
-from eval.step_report import StepReport, evaluate_steps
+from eval.step_report import evaluate_steps
 from shepherd.console import clean
 from shepherd.errors import ShepherdError
 from shepherd.files import read_json, write_json
@@ -95,7 +95,7 @@ def evaluate(config: EvalStepsConfig, run: Run, given: Given) -> dict[str, Any]:
     }
     given_threshold = {"threshold_given": config.threshold is not None}
     result["split"] = {**split, **result["split"], **given_threshold}
-    _draw(run.path, result, report, config)
+    _draw(run.path, result, config)
     write_json(run.path / RESULT, result)
     if report.calibrations is not None:
         write_json(run.path / FILE, {KEY: report.calibrations.to_json()})
@@ -173,8 +173,8 @@ def _training_text(config: EvalStepsConfig) -> dict[str, float] | None:
     return found if isinstance(found, dict) and {"p5", "p95"} <= found.keys() else None
 
 
-def _draw(folder: Path, result: dict[str, Any], report: StepReport, config: EvalStepsConfig) -> None:
+def _draw(folder: Path, result: dict[str, Any], config: EvalStepsConfig) -> None:
     whose = Path(config.scores).name if config.scores is not None else f"verifier {config.verifier}"
     title = clean(f"{Path(config.data).name}, {whose}")
     plot_sweep(result, folder / SWEEP, title)
-    plot_reliability(result, report.calibrated_json(), folder / RELIABILITY, title)
+    plot_reliability(result, folder / RELIABILITY, title)

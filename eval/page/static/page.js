@@ -33,8 +33,8 @@ function setUpTheme() {
 
 function setUpLines() {
   for (const box of document.querySelectorAll(".line-switch")) {
-    const plot = box.closest("table").dataset.lines;
-    const parts = ["band", "line", "label", "leader"].map((part) => byId(`${plot}-rule-${part}-${box.dataset.key}`));
+    const plot = box.closest("[data-lines]").dataset.lines;
+    const parts = ["band", "line", "band2", "line2", "label", "leader"].map((part) => byId(`${plot}-rule-${part}-${box.dataset.key}`));
     const follow = () => parts.forEach((part) => part?.classList.toggle("off", !box.checked));
     box.addEventListener("change", follow);
     follow();

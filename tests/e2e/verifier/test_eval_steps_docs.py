@@ -65,6 +65,9 @@ def test_what_stands_in_a_key_is_named(result: dict[str, Any], table: dict[str, 
     assert named(table["counts"]) == result["counts"].keys()
     assert named(table["sweep"]) == result["sweep"][0].keys() == result["fit_sweep"][0].keys()
     assert named(table["reliability"]) == result["reliability"][0].keys()
+    assert named(table["reliability_calibrated"]) == result["reliability_calibrated"].keys()
+    for bins in result["reliability_calibrated"].values():
+        assert bins[0].keys() == result["reliability"][0].keys()
     assert named(table["diagnostics"]) == result["diagnostics"][0].keys()
     calibration = result["calibration"]
     of = {*calibration, *calibration["isotonic"], *calibration["before"]}

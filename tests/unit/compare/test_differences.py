@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from eval.report import RerankReport, evaluate
+from generation.compare.cell import Cell
 from generation.compare.cost import Cost, generated_tokens
 from generation.compare.differences import Named, answer_of, differences_of
-from generation.compare.run import Cell, common_problems
+from generation.compare.run import common_problems
 from generation.config import AnswersConfig
 from shepherd.errors import ShepherdError
 from shepherd.records import Candidate, Problem, ProblemPool

@@ -1,6 +1,7 @@
 """The picture of a comparison: accuracy against n, and against what it cost, a colour a generator.
 
-Colours are Okabe and Ito's; line style and the label at the line's end say the same again.
+Drawn from the JSON of a result, so that an old one can be drawn again. Colours are Okabe and Ito's; line
+style and the label say the same again. matplotlib is imported when a picture is drawn.
 """
 
 from __future__ import annotations
@@ -9,10 +10,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from eval.canvas import dress, legend_below
+from shepherd.console import clean
 from shepherd.files import atomic_write
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 _HUES = ("#0072B2", "#D55E00", "#009E73", "#B85C92", "#B07D00", "#000000")
 _STYLES = ("-", (0, (6, 2)), (0, (3, 1, 1, 1)), (0, (1, 1)))
@@ -22,58 +26,69 @@ Line = Mapping[str, Any]
 
 
 def plot_comparison(result: Mapping[str, Any], path: Path) -> None:
-    """Draw a comparison and write it as a PNG.
+    """Write `comparison_figure` as a PNG at ``path``; it appears whole or not at all."""
+    figure = comparison_figure(result)
+    with atomic_write(path, "wb") as file:
+        figure.savefig(file, format="png")
 
-    On the left accuracy against n, on the right against the operations (or tokens, where the models' sizes
-    are not known) that n candidates and their scores take; the right is left out where neither is known.
+
+def comparison_figure(result: Mapping[str, Any]) -> Figure:
+    """On the left accuracy against n, on the right against what n candidates and their scores take.
+
+    That is operations, or tokens where the models' sizes are not known; the right panel is left out where
+    neither is. What belongs to one line of `lines_of` has the id ``rule-<part>-<key>`` (the part is ``band``
+    or ``line``, on the right ``band2`` or ``line2``), by which a page that shows the SVG can hide it.
 
     Args:
-        result: as ``results.json`` has it.
-        path: where the PNG goes; it appears whole or not at all.
+        result: as ``results.json`` of a comparison has it.
     """
     from matplotlib.figure import Figure
 
     lines = lines_of(result)
     cost = cost_axis(lines)
-    figure = Figure(figsize=(11.0, 5.2) if cost else (7.2, 5.2), dpi=150, layout="constrained")
-    axes = figure.subplots(1, 2 if cost else 1, sharey=True, squeeze=False)[0]
-    _draw(axes[0], lines, "n", "n, candidates a problem", base=2)
-    axes[0].set_ylabel("problems answered correctly")
-    if cost:
-        _draw(axes[1], lines, *cost, base=10)
+    figure = Figure(figsize=(11.0, 5.4) if cost else (7.2, 5.4), dpi=150, layout="constrained")
+    panels = figure.subplots(1, 2 if cost else 1, sharey=True, squeeze=False)[0]
     names = " and ".join(result["generators"]) if len(result["generators"]) == 2 else "generators"
-    axes[0].set_title(
-        f"{names}: {result['problems']:,} problems; expected over the pool's subsets; bands: 95%",
-        loc="left", fontsize=10, parse_math=False,
-    )  # fmt: skip
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(
-        handles, labels, loc="outside lower center", ncols=min(4, len(lines)), frameon=False, fontsize=8.5
-    )
-    with atomic_write(path, "wb") as file:
-        figure.savefig(file, format="png")
+    problems = " or ".join(f"{each:,}" for each in problems_of(result))
+    said = f"{names}: {problems} problems; expected over the pool's subsets; bands: 95%"
+    _draw(panels[0], lines, "n", "n, candidates a problem", base=2, title=clean(said))
+    panels[0].set_ylabel("problems answered correctly")
+    if cost:
+        _draw(panels[1], lines, *cost, base=10, title="", again="2")
+    legend_below(figure, panels[0], min(4, len(lines)))
+    return figure
+
+
+def problems_of(result: Mapping[str, Any]) -> list[int]:
+    """How many problems the cells are of: one number where all are of the same ones."""
+    return sorted({cell["report"]["problems"] for cell in result["cells"]})
 
 
 def lines_of(result: Mapping[str, Any]) -> list[Line]:
     """The lines of the picture: of each generator majority vote, and each verifier's rule, with its cost.
 
     Majority vote costs what was generated; a verifier's rule costs what it read besides.
+
+    Returns:
+        For each its ``key``, ``label``, ``colour``, ``style`` and ``points``: those of the curve, with
+        ``tokens`` and ``operations`` a problem, None where they are not known.
     """
     lines: list[Line] = []
+
+    def add(label: str, colour: str, style: Any, points: list[Line]) -> None:
+        key = str(len(lines) + 1)
+        lines.append({"key": key, "label": clean(label), "colour": colour, "style": style, "points": points})
+
     for number, generator in enumerate(result["generators"]):
         cells = [cell for cell in result["cells"] if cell["generator"] == generator]
-        look = {"colour": _HUES[number % len(_HUES)]}
+        colour = _HUES[number % len(_HUES)]
         vote = cells[0]["report"]["curves"]["majority"]
-        label = f"{generator}, majority vote"
-        lines.append({**look, "label": label, "style": _VOTE, "points": _points(vote, cells[0], read=False)})
+        add(f"{generator}, majority vote", colour, _VOTE, _points(vote, cells[0], read=False))
         for at, cell in enumerate(cells):
             curve = cell["report"]["curves"].get(cell["report"]["headline"])
             if curve is not None:
                 label = f"{generator}, best of n by {cell['verifier']}"
-                style = _STYLES[at % len(_STYLES)]
-                lines.append(
-                    {**look, "label": label, "style": style, "points": _points(curve, cell, read=True)}
-                )
+                add(label, colour, _STYLES[at % len(_STYLES)], _points(curve, cell, read=True))
     return lines
 
 
@@ -103,16 +118,21 @@ def _points(curve: Sequence[Line], cell: Line, *, read: bool) -> list[Line]:
     return found
 
 
-def _draw(axes: Axes, lines: Sequence[Line], key: str, label: str, *, base: int) -> None:
+def _draw(
+    axes: Axes, lines: Sequence[Line], key: str, label: str, *, base: int, title: str, again: str = ""
+) -> None:
     from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter
 
     for line in lines:
         x = [point[key] for point in line["points"]]
         low, high = zip(*(point["ci95"] for point in line["points"]), strict=True)
-        axes.fill_between(x, low, high, color=line["colour"], alpha=0.08, linewidth=0)
+        axes.fill_between(
+            x, low, high, color=line["colour"], alpha=0.08, linewidth=0, gid=f"rule-band{again}-{line['key']}"
+        )
         axes.plot(
             x, [point["accuracy"] for point in line["points"]], color=line["colour"], linestyle=line["style"],
             linewidth=1.8, marker="s", markersize=3.5, label=line["label"],
+            gid=f"rule-line{again}-{line['key']}",
         )  # fmt: skip
     axes.set_xscale("log", base=base)
     if key == "n":
@@ -122,6 +142,4 @@ def _draw(axes: Axes, lines: Sequence[Line], key: str, label: str, *, base: int)
         axes.xaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(PercentFormatter(xmax=1.0, decimals=0))
     axes.set_xlabel(label)
-    axes.grid(axis="y", color="#DDDDDD", linewidth=0.6)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
+    dress(axes, title)

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import click
 
 from shepherd.errors import ShepherdError
+from shepherd.unseen import UNSEEN
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -60,7 +61,7 @@ def user_errors() -> Iterator[None]:
     try:
         yield
     except ShepherdError as error:
-        raise _UserError(str(error)) from error
+        raise _UserError(clean(str(error))) from error  # an error may quote a model
     except Exception as error:
         from shepherd.atomic import is_disk_full, write_error
 
@@ -192,12 +193,8 @@ def _finite(value: object) -> object:
     return value
 
 
-# CSI and OSC sequences first, whole; then what is left of control, direction and invisible characters.
+# CSI and OSC sequences, to be taken out whole.
 _ANSI = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b[@-Z\\-_]")
-_UNSEEN = re.compile(
-    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff"
-    r"\U000e0000-\U000e007f]"
-)
 
 
 def clean(text: str) -> str:
@@ -207,7 +204,7 @@ def clean(text: str) -> str:
         >>> clean("5\x1b[31m0\x1b[0m\r + \u202e1\n")
         '50 + 1\n'
     """
-    return _UNSEEN.sub("", _ANSI.sub("", text))
+    return UNSEEN.sub("", _ANSI.sub("", text))
 
 
 class Progress(Protocol):

@@ -1,21 +1,12 @@
 """Characters that could steer a page, a terminal or a reader's eye, as symbols that can be seen.
 
-Control characters, direction overrides, invisible characters and half surrogates. The page's script shows
-candidate texts by the same list (`script_pattern`), so there is one.
+The page's script shows candidate texts by the same list (`script_pattern`). A carriage return before a line
+feed is dropped, not shown.
 """
 
 from __future__ import annotations
 
-import re
-
-# Tab and line feed are what they are. A carriage return before a line feed is dropped, not shown.
-_RANGES = (
-    (0x00, 0x08), (0x0B, 0x1F), (0x7F, 0x9F), (0xAD, 0xAD), (0x61C, 0x61C), (0x180E, 0x180E),
-    (0x200B, 0x200F), (0x2028, 0x202E), (0x2060, 0x206F), (0xD800, 0xDFFF), (0xFEFF, 0xFEFF),
-    (0xFFF9, 0xFFFB), (0xE0000, 0xE007F),
-)  # fmt: skip
-
-_UNSEEN = re.compile("[" + "".join(f"{chr(low)}-{chr(high)}" for low, high in _RANGES) + "]")
+from shepherd.unseen import RANGES, UNSEEN
 
 
 def visible(text: str) -> str:
@@ -25,7 +16,7 @@ def visible(text: str) -> str:
         >>> visible("5\x1b[31m0 \u202e1\r\n")
         '5␛[31m0 ⟨U+202E⟩1\n'
     """
-    return _UNSEEN.sub(lambda found: symbol(found[0]), text.replace("\r\n", "\n"))
+    return UNSEEN.sub(lambda found: symbol(found[0]), text.replace("\r\n", "\n"))
 
 
 def symbol(character: str) -> str:
@@ -48,4 +39,4 @@ def script_pattern() -> str:
         >>> script_pattern()[:12]
         '[\\u{0}-\\u{8}'
     """
-    return "[" + "".join(rf"\u{{{low:x}}}-\u{{{high:x}}}" for low, high in _RANGES) + "]"
+    return "[" + "".join(rf"\u{{{low:x}}}-\u{{{high:x}}}" for low, high in RANGES) + "]"

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shepherd import console
-from shepherd.console import RunOptions, clean, print_json, progress, run_options, table
+from shepherd.console import RunOptions, clean, print_json, progress, run_options, table, user_errors
 from shepherd.errors import ShepherdError
 
 
@@ -176,3 +176,14 @@ def test_paths_are_paths() -> None:
 
     CliRunner().invoke(keep, ["--resume", "runs/x"])
     assert seen == [RunOptions(resume=Path("runs/x"))]
+
+
+def test_an_error_that_quotes_a_model_steers_no_terminal() -> None:
+    @click.command()
+    def quoting() -> None:
+        with user_errors():
+            raise ShepherdError("pool.jsonl:2: id '\x1b[31mred\u202e\x00' twice\nand once more")
+
+    done = CliRunner().invoke(quoting)
+    assert done.exit_code == 1
+    assert done.stderr == "error: pool.jsonl:2: id 'red' twice\nand once more\n"

@@ -186,4 +186,4 @@ def test_an_error_that_quotes_a_model_steers_no_terminal() -> None:
 
     done = CliRunner().invoke(quoting)
     assert done.exit_code == 1
-    assert done.stderr == "error: pool.jsonl:2: id 'red' twice\nand once more\n"
+    assert done.stderr == "error: pool.jsonl:2: id 'red' twice\nerror: and once more\n"

@@ -21,11 +21,19 @@ from generation.compare.cost import Cost, generated_tokens, scored_tokens
 from generation.compare.differences import answer_of, differences_of
 from generation.config import RerankConfig
 from generation.inputs import rerank_files
-from generation.rerank import Given, Log, StepScores, candidates, measure, read_given, score_pool
+from generation.rerank import (
+    Given,
+    Log,
+    StepScores,
+    candidates,
+    measure,
+    read_given,
+    require_verifiers,
+    score_pool,
+)
 from shepherd.errors import ShepherdError
 from shepherd.files import read_json, write_json
 from shepherd.records import ProblemPool, write_scores
-from verifier.engines.require import require_scorer
 from verifier.shape import Shape, find_shape, parameters
 
 RESULTS, PICTURE = "results.json", "compare.png"
@@ -37,8 +45,7 @@ def read_all(config: CompareConfig) -> dict[str, Given]:
     for generator in config.generators:
         given[generator] = read_given(config.cell(generator))
         for verifier in config.verifiers:
-            cell = config.cell(generator, verifier)
-            require_scorer(cell.scorer, str(cell.verifier), cell.published)
+            require_verifiers(config.cell(generator, verifier))
     return given
 
 
@@ -107,7 +114,8 @@ def common_problems(pools: Mapping[str, Sequence[ProblemPool]]) -> dict[str, lis
     """Where the problems that every pool holds stand in each pool, in the first pool's order.
 
     A problem is its question, whatever its id: files number the same problems differently. Of a question that
-    stands twice in a pool, the first goes with the first.
+    stands twice in a pool, the first goes with the first. One without a gold answer in some pool is no common
+    problem: it could not be graded there.
 
     Raises:
         ShepherdError: where there are none.
@@ -116,17 +124,20 @@ def common_problems(pools: Mapping[str, Sequence[ProblemPool]]) -> dict[str, lis
     first = next(iter(places.values()))
     common = [key for key in first if all(key in each for each in places.values())]
     if not common:
-        raise ShepherdError(f"{' and '.join(pools)}: no question is in all of them; nothing to compare")
+        raise ShepherdError(
+            f"{' and '.join(pools)}: no question with a gold answer is in all of them; nothing to compare"
+        )
     return {name: [each[key] for key in common] for name, each in places.items()}
 
 
 def _by_question(pools: Sequence[ProblemPool]) -> dict[tuple[str, int], int]:
-    """The place of each question and its repetition."""
+    """The place of each question that has a gold answer, and its repetition."""
     seen: Counter[str] = Counter()
     found = {}
     for place, pool in enumerate(pools):
         question = " ".join(pool.problem.question.split())
-        found[question, seen[question]] = place
+        if pool.problem.answer is not None:
+            found[question, seen[question]] = place
         seen[question] += 1
     return found
 

@@ -118,6 +118,10 @@ def test_pools_are_compared_on_the_problems_that_both_have(tmp_path: Path) -> No
         (["--verifier", "mine=nowhere"], "nowhere: no verifier.json and no config.json"),
         (["--set", "generators.weak.overrides=[modle=x]"], "weak"),
         (["--set", "generators={alone: {}}"], "generators"),
+        (
+            ["--set", "verifiers.packaged.overrides=[calibration=temperature,calibration_from=nowhere]"],
+            "nowhere",
+        ),
         (["--verifier", "scores=embedded"], "'scores' is what the cells without a verifier of their own"),
     ],
 )

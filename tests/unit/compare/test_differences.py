@@ -141,10 +141,16 @@ def test_problems_are_matched_by_question_whatever_their_ids() -> None:
     assert common_problems({"a": mine, "b": twice}) == {"a": [2, 4], "b": [0, 2]}
 
 
+def test_a_problem_that_one_pool_cannot_grade_is_not_compared() -> None:
+    mine = pools(0.5, True, 0)[:3]
+    ungraded = ProblemPool(Problem("p1", "question 1", None), mine[1].candidates)
+    assert common_problems({"a": mine, "b": [mine[0], ungraded, mine[2]]}) == {"a": [0, 2], "b": [0, 2]}
+
+
 def test_pools_of_other_problems_are_refused() -> None:
     mine = pools(0.5, True, 0)
     other = [ProblemPool(Problem("p0", "another question", "1"), mine[0].candidates)]
-    with pytest.raises(ShepherdError, match="a and b: no question is in all of them"):
+    with pytest.raises(ShepherdError, match="a and b: no question with a gold answer is in all"):
         common_problems({"a": mine, "b": other})
 
 

@@ -73,7 +73,7 @@ test-browser: $(BROWSER_READY)  ## the report's page in Chromium
 	if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
 	  echo 'no chromium here: apt-get install chromium'; \
 	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
-	    apt-get install -y -qq --no-install-recommends chromium >/dev/null || echo 'that failed (see above)'; \
+	    apt-get install -y -qq --no-install-recommends chromium fonts-liberation >/dev/null || echo 'that failed (see above)'; \
 	else \
 	  echo 'no chromium here: sudo apt-get install chromium, or name one in SHEPHERD_CHROMIUM'; \
 	fi

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +79,32 @@ def test_two_generators_are_sampled_scored_and_compared(tmp_path: Path) -> None:
     again = compare(*few, "--verifier", "mine=embedded", "--out", tmp_path / "again", "--json")
     assert "sampling" not in again.stderr
     assert json.loads(again.stdout)["cells"][0]["report"]["rules"] == found["cells"][0]["report"]["rules"]
+
+
+def test_a_killed_comparison_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
+    few = ("--set", "problems.limit=16", "--n", "2", "--no-store", *QUICK)
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    done = compare(*few, "--out", whole)
+    assert done.exit_code == 0, done.output
+    command = [sys.executable, "-m", "shepherd", "compare", *few, "--out", str(killed)]
+    process = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=subprocess.DEVNULL)
+    pool = killed / "strong" / "pool.jsonl"
+    while process.poll() is None and not pool.exists():
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (killed / "DONE").exists(), "it was not killed in time"
+    with pool.open("ab") as handle:
+        handle.write(b'{"schema_version": 1, "id": "test-0-')  # what a kill inside a write leaves
+    resumed = compare("--resume", killed)
+    assert resumed.exit_code == 0, resumed.output
+    made = [
+        path.relative_to(whole) for path in sorted(whole.rglob("*.json*")) if path.name != "manifest.json"
+    ]
+    assert Path("strong/packaged.scores.jsonl") in made
+    assert Path("results.json") in made
+    for each in made:
+        assert (killed / each).read_bytes() == (whole / each).read_bytes(), each
 
 
 def _check_cost(cell: Any, pool: Path) -> None:

@@ -168,12 +168,11 @@ class EvaluationConfig(Config):
     softmin_temperature: float = Field(0.1, ge=1e-6, allow_inf_nan=False)
 
 
-class RerankConfig(SamplerConfig):
-    """What `shepherd rerank` measures; the keys of the sampler count where no pool is given.
+class ScoredConfig(SamplerConfig):
+    """A sampler, and the verifier that judges what it writes: keys of every command that needs both.
 
     Attributes:
-        n: candidates a problem; null is the pool's own size, or 16 where candidates are sampled.
-        verifier: ``embedded``, a verifier folder or a training run; null for majority and pass@n alone.
+        verifier: ``embedded``, a verifier folder or a training run; null where nothing is to be scored.
         format: input format of a published verifier; ``auto`` recognises it by name or by config.json.
         published: how a published verifier is loaded.
         verifier_shape: sizes of the verifier's base, for a plan where it is not on this machine.
@@ -181,19 +180,11 @@ class RerankConfig(SamplerConfig):
         scorer_vllm: how the scorer ``vllm`` runs it.
         scorer_server: where the scorer ``server`` finds it.
         served_as: the verifier's name at the server; null where it is the same.
-        scores: a scores file in the verifier's place; no verifier is loaded.
-        calibration: adds the rules in which a calibrated score can matter (weighted votes, products, means),
-            by the map in the verifier's verifier.json; min and last keep their order, and are not repeated.
-        calibration_from: the run of `shepherd eval-steps` (or a file) that has the map instead.
-        controls: further verifiers by the name of their row, which is best-of-n by what they are
-            made for: min, or last for an outcome head.
         batch_tokens: most padded tokens a verifier reads in one pass.
         threads: of the verifier on the CPU; null leaves it to torch. For small models 1 is best: two threads
             that share a core with another process are 20 times slower than one.
     """
 
-    n: int | None = Field(None, ge=1)
-    pool: PoolConfig = PoolConfig()
     verifier: str | None = Field("embedded", min_length=1)
     format: FormatName = "auto"
     published: PublishedConfig = PublishedConfig()
@@ -202,14 +193,32 @@ class RerankConfig(SamplerConfig):
     scorer_vllm: VllmConfig = VllmConfig()
     scorer_server: ServerConfig = ServerConfig()
     served_as: str | None = None
+    answers: AnswersConfig = AnswersConfig()
+    batch_tokens: int = Field(16384, ge=1)
+    threads: int | None = Field(None, ge=1)
+
+
+class RerankConfig(ScoredConfig):
+    """What `shepherd rerank` measures; the keys of the sampler count where no pool is given.
+
+    Attributes:
+        n: candidates a problem; null is the pool's own size, or 16 where candidates are sampled.
+        verifier: as for every command; null for majority and pass@n alone.
+        scores: a scores file in the verifier's place; no verifier is loaded.
+        calibration: adds the rules in which a calibrated score can matter (weighted votes, products, means),
+            by the map in the verifier's verifier.json; min and last keep their order, and are not repeated.
+        calibration_from: the run of `shepherd eval-steps` (or a file) that has the map instead.
+        controls: further verifiers by the name of their row, which is best-of-n by what they are
+            made for: min, or last for an outcome head.
+    """
+
+    n: int | None = Field(None, ge=1)
+    pool: PoolConfig = PoolConfig()
     scores: str | None = None
     calibration: CalibrationKind = "none"
     calibration_from: str | None = Field(None, min_length=1)
     controls: dict[str, str] = Field(default_factory=dict)
-    answers: AnswersConfig = AnswersConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
-    batch_tokens: int = Field(16384, ge=1)
-    threads: int | None = Field(None, ge=1)
 
     @field_validator("controls")
     @classmethod

@@ -5,10 +5,8 @@ pool.jsonl -> scores.jsonl -> results.json, curves.png
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +17,11 @@ from eval.scores import Calibration
 from generation import foreign
 from generation.config import RerankConfig
 from generation.generate import POOL, load_problems, sample_pool
+from generation.scored import Log, StepScores, lists_of, score_pool
 from shepherd.assets import asset
 from shepherd.errors import ShepherdError
-from shepherd.files import read_finished, read_json, write_json
+from shepherd.files import read_json, write_json
 from shepherd.records import Problem, ProblemPool, ScoreLine, read_scores, write_pool, write_scores
-from shepherd.shelf import open_store
 from verifier.calibrated import load_calibration
 from verifier.description import rule_of_verifier
 from verifier.engines.require import require_scorer
@@ -31,12 +29,6 @@ from verifier.engines.require import require_scorer
 RESULTS, CURVES, SCORES = "results.json", "curves.png", "scores.jsonl"
 SAMPLED_N = 16
 """Candidates a problem where nothing says how many."""
-
-SCORED_AT_ONCE = 1024
-"""Candidates the verifier reads in one go: a fixed plan, so that a resumed run writes the same scores."""
-
-Log = Callable[[str], None]
-StepScores = list[list[list[float]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,48 +171,10 @@ def _scores(
     if given.scores is not None:
         if not (folder / SCORES).exists():
             write_scores(folder / SCORES, given.scores)
-        return [_lists(line) for line in given.scores]
+        return [lists_of(line) for line in given.scores]
     if config.verifier is None:
         return None
     return score_pool(pools, config.verifier, folder / SCORES, config, log)
-
-
-def score_pool(
-    pools: Sequence[ProblemPool], verifier: str, path: Path, config: RerankConfig, log: Log
-) -> StepScores:
-    """Score every candidate of a pool into the scores file ``path``, going on where it ends."""
-    if len(read_finished(path)) < len(pools):
-        from verifier import load_verifier
-        from verifier.kept import scores_shelf
-        from verifier.lazy import LazyVerifier
-        from verifier.pools import score_pool as score
-
-        load = partial(
-            load_verifier,
-            verifier,
-            device=config.device,
-            format=config.format,
-            published=config.published,
-            trust_remote_code=config.trust_remote_code,
-            scorer=config.scorer,
-            vllm=config.scorer_vllm,
-            server=config.scorer_server,
-            served_as=config.served_as if verifier == config.verifier else None,
-        )
-        scorer = LazyVerifier(
-            verifier, load, device=config.device, engine=config.scorer, threads=config.threads
-        )
-        largest = max(len(pool.candidates) for pool in pools)
-        chunk = max(1, SCORED_AT_ONCE // largest)
-        with closing(scorer), open_store(config.store) as store:
-            shelf = scores_shelf(store, scorer, batch_tokens=config.batch_tokens)
-            score(scorer, pools, path, chunk=chunk, batch_tokens=config.batch_tokens, shelf=shelf)
-        log(f"{len(pools)} problems scored by {verifier} ({scorer.id}): {path}")
-    return [_lists(line) for line in read_scores(path, pools)]
-
-
-def _lists(line: ScoreLine) -> list[list[float]]:
-    return [list(each) for each in line.step_scores]
 
 
 def _with_flags(

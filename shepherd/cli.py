@@ -20,7 +20,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("generation.cli:demo", "The whole pipeline on the embedded world, in a few minutes."),
     "train-prm": ("verifier.cli:train_prm", "Train a step-tagged verifier (QLoRA)."),
     "compare-heads": ("verifier.compare.cli:compare_heads", "Train each head of a verifier; compare them."),
-    "sft": ("generation.learn.cli:sft", "Fine-tune a generator on right solutions (LoRA)."),
+    "sft": ("generation.learn.sft.cli:sft", "Fine-tune a generator on right solutions (LoRA)."),
     "generate": ("generation.cli:generate", "Sample candidate solutions of problems."),
     "score": ("verifier.cli:score", "Score every step of a pool's candidates, or of one solution."),
     "eval-steps": ("verifier.evaluate.cli:eval_steps", "Judge step scores on rows with step labels."),

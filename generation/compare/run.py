@@ -21,16 +21,8 @@ from generation.compare.cost import Cost, generated_tokens, scored_tokens
 from generation.compare.differences import answer_of, differences_of
 from generation.config import RerankConfig
 from generation.inputs import rerank_files
-from generation.rerank import (
-    Given,
-    Log,
-    StepScores,
-    candidates,
-    measure,
-    read_given,
-    require_verifiers,
-    score_pool,
-)
+from generation.rerank import Given, candidates, measure, read_given, require_verifiers
+from generation.scored import Log, StepScores, score_pool
 from shepherd.errors import ShepherdError
 from shepherd.files import read_json, write_json
 from shepherd.records import ProblemPool, write_scores

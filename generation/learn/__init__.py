@@ -1,1 +1,1 @@
-"""Generators made better: supervised fine-tuning on right solutions."""
+"""Generators made better: supervised fine-tuning, preference rounds, policy gradients."""

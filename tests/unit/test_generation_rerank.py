@@ -11,7 +11,8 @@ import verifier.lazy
 from eval.scores import SOFTMIN_TEMPERATURE
 from generation.config import EvaluationConfig, PoolConfig, ProblemsConfig, RerankConfig
 from generation.report_table import print_report, sentence, verdicts
-from generation.rerank import rerank, score_pool
+from generation.rerank import rerank
+from generation.scored import score_pool
 from shepherd.errors import ShepherdError
 from shepherd.records import Candidate, Problem, ProblemPool, write_pool
 

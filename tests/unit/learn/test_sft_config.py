@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from generation.learn.config import SftConfig
+from generation.learn.sft.config import SftConfig
 from shepherd.config import configs_folder, dump_yaml, list_configs, load_config
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from generation.learn.config import SftConfig
-from generation.learn.solutions import parse_solved, read_solved, solution_text
+from generation.learn.sft.config import SftConfig
+from generation.learn.sft.solutions import parse_solved, read_solved, solution_text
 from shepherd import hub
 from shepherd.answers import extract
 from shepherd.errors import ShepherdError

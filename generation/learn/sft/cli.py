@@ -12,7 +12,7 @@ from shepherd.console import RunOptions, run_options
 from shepherd.errors import ShepherdError
 
 if TYPE_CHECKING:
-    from generation.learn.config import SftConfig
+    from generation.learn.sft.config import SftConfig
 
 RESULT = "results.json"
 
@@ -31,7 +31,7 @@ def sft(options: RunOptions, data: str | None, base: str | None) -> None:
     Writes the run directory with adapter/: a LoRA adapter and its tokenizer. Sample from it with
     shepherd generate --set adapter=RUN, and the same prompt keys as here.
     """
-    from generation.learn.config import SftConfig
+    from generation.learn.sft.config import SftConfig
     from shepherd.config import load_config
     from shepherd.files import write_json
     from shepherd.runs import Run
@@ -51,18 +51,18 @@ def sft(options: RunOptions, data: str | None, base: str | None) -> None:
         config = load_config(SftConfig, "sft", options.config, [*options.overrides, *overrides])
 
     if options.dry_run:
-        from generation.learn.plan import plan_sft
+        from generation.learn.sft.plan import plan_sft
         from verifier.dry_run import show_dry_run
 
         show_dry_run("sft", config, plan_sft(config), options.as_json)
         return
-    from generation.learn.prepare import prepare  # torch takes seconds to import
+    from generation.learn.sft.prepare import prepare  # torch takes seconds to import
 
     prepared = prepare(config)
     if options.resume is None:
         run = Run.create("sft", config, options.out, {"training": config.seed}, _inputs(config))
         click.echo(f"run: {run.path}", err=True)
-    from generation.learn.sft import train
+    from generation.learn.sft.train import train
 
     result = train(prepared, run)
     write_json(run.path / RESULT, result.to_json())

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from generation.learn.config import SftConfig
-from generation.learn.rows import EncodedSolutions, encode_rows, make_order
-from generation.learn.solutions import Solved, read_solved
+from generation.learn.order import make_order
+from generation.learn.sft.config import SftConfig
+from generation.learn.sft.rows import EncodedSolutions, encode_rows
+from generation.learn.sft.solutions import Solved, read_solved
 from shepherd.errors import ShepherdError
 from verifier import heldout
 from verifier import model as models

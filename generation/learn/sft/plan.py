@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from generation.learn.config import SftConfig
+from generation.learn.sft.config import SftConfig
 from shepherd.hub import NotAtHandError, cache_alone
 from shepherd.problems import EMBEDDED, GSM8K, read_raw
 from verifier.dry_run import Fact, Plan, Stage, Unknown
@@ -42,7 +42,7 @@ def _work(config: SftConfig) -> dict[str, Fact]:
     if folder is None:
         unknown = Unknown("the model is", f"the tokenizer of {config.base} is not on this machine")
         return dict.fromkeys(_WORK, unknown)
-    from generation.learn.prepare import prepare  # torch takes seconds to import
+    from generation.learn.sft.prepare import prepare  # torch takes seconds to import
 
     counts = prepare(config.model_copy(update={"base": str(folder)})).counts()
     train, held = counts["train"], counts["heldout"]

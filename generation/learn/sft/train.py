@@ -18,9 +18,10 @@ from typing import Any
 
 import torch
 
-from generation.learn.heldout import heldout_loss
-from generation.learn.prepare import Prepared
-from generation.learn.rows import order_digest
+from generation.learn.policy import load_policy
+from generation.learn.sft.heldout import heldout_loss
+from generation.learn.sft.prepare import Prepared
+from generation.learn.sft.rows import order_digest
 from shepherd.errors import ShepherdError
 from shepherd.files import atomic_directory
 from shepherd.runs import Run
@@ -63,7 +64,7 @@ def train(prepared: Prepared, run: Run) -> SftResult:
     done = 0 if state is None else state.progress.step
     tokens_per_s = 0.0
     if done < prepared.steps:
-        from generation.learn.steps import take_steps  # after load_base, which quiets bitsandbytes
+        from generation.learn.sft.steps import take_steps  # after load_base, which quiets bitsandbytes
 
         tokens_per_s = take_steps(prepared, run, model, optimizer, state)
     folder = run.path / ADAPTER
@@ -78,20 +79,20 @@ def train(prepared: Prepared, run: Run) -> SftResult:
 def _load(prepared: Prepared, run: Run) -> tuple[Any, Any]:
     """The base with a fresh adapter, and the optimizer."""
     config = prepared.config
-    base = models.load_base(
+    model = load_policy(
         config.base,
-        quantization=config.quantization,
-        dtype=config.dtype,
-        device=models.pick_device(config.device),
+        config,
+        adapter=None,
+        seed=config.seed,
+        device=config.device,
         trust_remote_code=config.trust_remote_code,
     )
-    context = int(getattr(base.config, "max_position_embeddings", 1 << 30))
+    context = int(getattr(model.config, "max_position_embeddings", 1 << 30))
     if (longest := int(prepared.train.lengths.max())) > context:
         raise ShepherdError(
             f"max_length: the longest row has {longest} tokens, {config.base} reads at most {context}; use "
             f"--set max_length={context}"
         )
-    model = models.add_lora(base, config.lora, config.seed)
     run.log(models.adapted_share(model))
     return model, make_optimizer(config, models.trainable_parameters(model))
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from generation.learn.rows import IGNORED, EncodedSolutions
+from generation.learn.sft.rows import IGNORED, EncodedSolutions
 
 _BATCH_TOKENS = 8192
 

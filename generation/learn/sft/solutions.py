@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from generation.learn.config import EMBEDDED_ROWS, SftConfig
+from generation.learn.sft.config import EMBEDDED_ROWS, SftConfig
 from shepherd import problems
 from shepherd.answers import extract
 from shepherd.errors import ShepherdError, at

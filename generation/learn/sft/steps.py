@@ -11,10 +11,10 @@ from torch.optim.lr_scheduler import LambdaLR
 from transformers import TrainerCallback
 from transformers.trainer_callback import PrinterCallback
 
-from generation.learn.config import SftConfig
-from generation.learn.heldout import heldout_loss
-from generation.learn.prepare import Prepared
-from generation.learn.rows import order_digest
+from generation.learn.sft.config import SftConfig
+from generation.learn.sft.heldout import heldout_loss
+from generation.learn.sft.prepare import Prepared
+from generation.learn.sft.rows import order_digest
 from shepherd.console import Progress
 from shepherd.console import progress as progress_bar
 from shepherd.errors import ShepherdError

@@ -1,0 +1,1 @@
+"""Accept/reject pairs made of scored candidates: pure functions, and the file they are kept in."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -25,6 +25,20 @@ from shepherd.assets import resolve_model
 from shepherd.errors import ShepherdError
 from shepherd.records import Candidate
 from verifier.model import load_tokenizer
+
+
+class Drawn(NamedTuple):
+    """A candidate with its tokens, for who learns from them.
+
+    Attributes:
+        prompt: token ids of the prompt.
+        ids: the sampled token ids, the end token among them where it was sampled; at least one.
+        candidate: what they say.
+    """
+
+    prompt: list[int]
+    ids: list[int]
+    candidate: Candidate
 
 
 class TransformersEngine:
@@ -100,6 +114,13 @@ class TransformersEngine:
             token among them, under the model's own distribution: temperature 1 and no nucleus, whatever was
             sampled with. ``tokens`` counts the same tokens.
         """
+        rows = self.draw(prompts, n, sampling, seed, first)
+        return [[each.candidate for each in row] for row in rows]
+
+    def draw(
+        self, prompts: Sequence[Prompt], n: int, sampling: Sampling, seed: int, first: int = 0
+    ) -> list[list[Drawn]]:
+        """As `generate`, each candidate with the tokens it is made of."""
         encoded = [encode(self.tokenizer, prompt, self.name) for prompt in prompts]
         longest = max(map(len, encoded)) + sampling.max_new_tokens
         if (reason := refusal(self.model, longest)) is not None:
@@ -111,20 +132,25 @@ class TransformersEngine:
             batch = _Batch(self.model, encoded, n, torch.from_numpy(streams), sampling)
             while batch.step(self._ended):
                 pass
-        texts = decode(self.tokenizer, batch.solutions(self.ends.tolist()))
-        candidates = [
-            Candidate(
-                text=cut(text, sampling.stop),
-                generator=self.name,
-                finish_reason="stop" if stopped else "length",
-                tokens=count,
-                logprob=round(total / count, 6),
+        sampled = batch.sampled()
+        texts = decode(self.tokenizer, [_without_end(ids, self.ends.tolist()) for ids in sampled])
+        drawn = [
+            Drawn(
+                encoded[row // n],
+                ids,
+                Candidate(
+                    text=cut(text, sampling.stop),
+                    generator=self.name,
+                    finish_reason="stop" if stopped else "length",
+                    tokens=len(ids),
+                    logprob=round(total / len(ids), 6),
+                ),
             )
-            for text, stopped, count, total in zip(
-                texts, batch.stopped.tolist(), batch.counts.tolist(), batch.logprobs.tolist(), strict=True
+            for row, (ids, text, stopped, total) in enumerate(
+                zip(sampled, texts, batch.stopped.tolist(), batch.logprobs.tolist(), strict=True)
             )
         ]
-        return [candidates[i : i + n] for i in range(0, len(candidates), n)]
+        return [drawn[i : i + n] for i in range(0, len(drawn), n)]
 
     def _ended(self, tokens: Tensor, stop: tuple[str, ...]) -> Tensor:
         """Which rows end with their newest token; ``tokens`` is (rows, sampled so far)."""
@@ -183,12 +209,10 @@ class _Batch:
         self.logits = self._forward(chosen[:, None], position[:, None], 1)[:, -1]
         return True
 
-    def solutions(self, ends: list[int]) -> list[list[int]]:
-        """Token ids of every candidate without the end token."""
-        rows = []
-        for ids, count in zip(self.tokens.tolist(), self.counts.tolist(), strict=True):
-            rows.append(ids[: count - 1] if ids[count - 1] in ends else ids[:count])
-        return rows
+    def sampled(self) -> list[list[int]]:
+        """Token ids of every candidate, the end token among them where it was sampled."""
+        counts = self.counts.tolist()
+        return [ids[:count] for ids, count in zip(self.tokens.tolist(), counts, strict=True)]
 
     def _drop(self, ended: Tensor, chosen: Tensor) -> Tensor:
         """Fill the places of ended rows from the back; returns the tokens of the rows that stay."""
@@ -221,6 +245,10 @@ class _Batch:
             shared_prefix=self.cache,
         ).logits
         return logits
+
+
+def _without_end(ids: list[int], ends: list[int]) -> list[int]:
+    return ids[:-1] if ids[-1] in ends else ids
 
 
 @contextmanager

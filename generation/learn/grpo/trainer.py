@@ -1,0 +1,145 @@
+"""TRL's GRPOTrainer on completions that were sampled, rewarded and weighed here.
+
+TRL pads, asks the reference for its log-probabilities, computes the loss and takes the steps. The subclass
+hands it token ids that are sampled already and rewards that are computed already (so that TRL logs each on
+its own), and puts advantages a token in the place of TRL's one a completion, which its loss accepts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from trl import GRPOConfig, GRPOTrainer
+
+from generation.learn.grpo.config import GrpoConfig
+from verifier import model as models
+
+KEPT = "kept"
+"""A reward of weight 0: whether the completion's group counts. No row is without any reward by it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Learnt:
+    """One generation batch, as the trainer takes it: ``B`` completions, whole groups one after another.
+
+    Attributes:
+        prompts: token ids of each completion's prompt.
+        completions: token ids of each completion, the end token among them.
+        logprobs: of those tokens, as the sampler computed them (vLLM's differ from the policy's); None where
+            it was the policy itself that sampled.
+        rewards: by name, one number a completion, NaN where it is not scorable by this reward.
+        advantages: of each completion's tokens.
+    """
+
+    prompts: Sequence[Sequence[int]]
+    completions: Sequence[Sequence[int]]
+    logprobs: Sequence[Sequence[float]] | None
+    rewards: Mapping[str, Sequence[float]]
+    advantages: Sequence[NDArray[np.float64]]
+
+
+class GroupTrainer(GRPOTrainer):  # type: ignore[misc]  # TRL is untyped
+    """GRPOTrainer whose generation batches are made by `make`.
+
+    Args:
+        make: called with the trainer once a generation batch, before the policy learns from it.
+        weights: of each reward; in this order TRL logs them.
+        more: what GRPOTrainer takes beside its reward functions.
+    """
+
+    def __init__(
+        self, make: Callable[[GroupTrainer], Learnt], weights: Mapping[str, float], **more: Any
+    ) -> None:
+        self.make, self.made = make, Learnt((), (), None, {}, ())
+        more["args"].reward_weights = [*weights.values(), 0.0]
+        super().__init__(reward_funcs=[self._hand_over(name) for name in (*weights, KEPT)], **more)
+        self.rollout_func = self._roll_out  # set here: given to TRL it warns that it may change
+
+    def _hand_over(self, name: str) -> Callable[..., list[float]]:
+        """A reward function for TRL that looks up what was computed."""
+
+        def handed_over(**_: Any) -> list[float]:
+            return list(self.made.rewards[name])
+
+        handed_over.__name__ = name
+        return handed_over
+
+    def _roll_out(self, prompts: Sequence[str], trainer: Any) -> dict[str, Any]:
+        self.made = self.make(self)
+        return {
+            "prompt_ids": self.made.prompts,
+            "completion_ids": self.made.completions,
+            "logprobs": self.made.logprobs,
+        }
+
+    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        output: dict[str, Any] = super()._generate_and_score_completions(inputs)
+        output["advantages"] = padded(self.made.advantages, like=output["completion_ids"])
+        return output
+
+    def _send_telemetry(self) -> None:
+        pass
+
+
+def padded(advantages: Sequence[NDArray[np.float64]], *, like: Tensor) -> Tensor:
+    """Advantages of tokens as one fp32 tensor of the shape of ``like`` ``(B, T)``, 0 behind each completion.
+
+    Example:
+        >>> padded([np.array([1.0, 2.0]), np.array([3.0])], like=torch.zeros(2, 3)).tolist()
+        [[1.0, 2.0, 0.0], [3.0, 0.0, 0.0]]
+    """
+    table = torch.zeros(like.shape, dtype=torch.float32)
+    for row, each in zip(table, advantages, strict=True):
+        row[: len(each)] = torch.from_numpy(np.asarray(each, dtype=np.float32))
+    return table.to(like.device)
+
+
+def arguments(config: GrpoConfig, folder: Path, *, steps: int, use_vllm: bool) -> GRPOConfig:
+    """What TRL is told.
+
+    Args:
+        config: of the run.
+        folder: TRL needs one, and writes nothing there.
+        steps: optimizer steps that are left.
+        use_vllm: sample by TRL's vLLM in this process.
+    """
+    update = config.update
+    return GRPOConfig(
+        output_dir=str(folder),
+        max_steps=steps,
+        per_device_train_batch_size=config.per_device,
+        gradient_accumulation_steps=config.accumulation,
+        steps_per_generation=config.batch // config.per_device,
+        num_generations=config.generations,
+        num_iterations=update.num_iterations,
+        max_completion_length=config.sampling.max_new_tokens,
+        temperature=config.sampling.temperature,
+        beta=update.beta,
+        epsilon=update.epsilon_low,
+        epsilon_high=update.epsilon_high,
+        loss_type=update.loss_type,
+        scale_rewards="none",  # TRL's own advantages are not used
+        shuffle_dataset=False,
+        remove_unused_columns=False,
+        use_vllm=use_vllm,
+        vllm_mode="colocate",
+        vllm_gpu_memory_utilization=config.vllm.gpu_memory_utilization,
+        gradient_checkpointing=update.gradient_checkpointing,
+        gradient_checkpointing_kwargs={"use_reentrant": False},
+        max_grad_norm=update.max_grad_norm,
+        bf16=False,  # the base has its dtype, the adapter is fp32, as in train-prm
+        use_cpu=models.pick_device(config.device).type == "cpu",
+        dataloader_pin_memory=torch.cuda.is_available(),
+        logging_steps=1,
+        save_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+        seed=config.seed,
+    )

@@ -59,6 +59,7 @@ class Checkpoint:
         rng: of torch's generators.
         beside: state of the optimizer beside it, if there is one.
         budget: state of AdaLoRA's rank allocator, if there is one.
+        more: what else decides the next step, as plain data; for who trains otherwise than on rows.
     """
 
     progress: Progress
@@ -69,6 +70,7 @@ class Checkpoint:
     rng: list[Tensor]
     beside: dict[str, Any] | None = None
     budget: dict[str, Any] | None = None
+    more: dict[str, Any] | None = None
 
 
 def save(folder: Path, checkpoint: Checkpoint, keep: int) -> None:
@@ -90,6 +92,7 @@ def save(folder: Path, checkpoint: Checkpoint, keep: int) -> None:
                 "rng": checkpoint.rng,
                 "beside": checkpoint.beside,
                 "budget": checkpoint.budget,
+                "more": checkpoint.more,
             },
             buffer,
         )

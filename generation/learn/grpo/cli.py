@@ -1,0 +1,122 @@
+"""`shepherd grpo`. Heavy imports stay inside the command."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from shepherd.console import RunOptions, run_options
+from shepherd.errors import ShepherdError
+
+if TYPE_CHECKING:
+    from generation.learn.grpo.config import GrpoConfig
+    from shepherd.runs import Run
+
+RESULTS = "results.json"
+
+
+@click.command()
+@click.option("--rollouts", type=click.IntRange(2), help="Completions sampled in all.")
+@click.option("--n", type=click.IntRange(2), help="Completions of a problem: a group.")
+@click.option("--model", metavar="MODEL", help="embedded:weak, embedded:strong, a folder or a hub name.")
+@click.option("--problems", metavar="SOURCE", help="Training problems: embedded, gsm8k, or a file.")
+@click.option("--verifier", metavar="VERIFIER", help="embedded, a verifier folder, or a training run.")
+@run_options
+def grpo(
+    options: RunOptions,
+    rollouts: int | None,
+    n: int | None,
+    model: str | None,
+    problems: str | None,
+    verifier: str | None,
+) -> None:
+    """Improve a generator by GRPO, with outcome or process rewards and guard rails.
+
+    The generator answers training problems in groups; rewards (--set rewards.outcome=1, rewards.process=1,
+    ...) say how good each solution, or each step, is against the others of its group, and a LoRA adapter
+    learns from that with TRL's GRPOTrainer. Groups that teach nothing are counted and drawn again. Sentinels
+    end a run that games its rewards: it keeps the last good adapter and exits with 1. The run directory has
+    adapter/, batches.jsonl, batches.png and results.json; sample from what was learnt with
+    shepherd generate --set adapter=RUN.
+    """
+    from generation.learn.grpo.config import GrpoConfig
+    from shepherd.config import load_config
+    from shepherd.files import read_json, write_json
+    from shepherd.runs import Run
+
+    named = {
+        "rollouts": rollouts,
+        "generations": n,
+        "model": model,
+        "problems.source": problems,
+        "verifier": verifier,
+        "seed": options.seed,
+    }
+    overrides = [f"{key}={json.dumps(value)}" for key, value in named.items() if value is not None]
+    run: Run | None = None
+    if options.resume is not None:
+        if options.overrides or overrides or options.config != "embedded" or options.dry_run:
+            raise ShepherdError(
+                f"--resume {options.resume}: a resumed run keeps its config; drop the options that change it"
+            )
+        run, config = Run.resume(options.resume, "grpo", GrpoConfig)
+        if run.is_done:
+            _show(read_json(run.path / RESULTS), run.path, options.as_json)
+            return
+    else:
+        config = load_config(GrpoConfig, "grpo", options.config, [*options.overrides, *overrides])
+    if options.dry_run:
+        from generation.learn.grpo.plan import plan_grpo
+        from verifier.dry_run import show_dry_run
+
+        show_dry_run("grpo", config, plan_grpo(config), options.as_json)
+        return
+    from generation.learn.grpo.prepare import prepare  # torch takes seconds to import
+
+    prepared = prepare(config)
+    if run is None:
+        run = _create(config, options.out)
+    click.echo(prepared.why, err=True)
+    from generation.learn.grpo.train import train
+
+    result = train(prepared, run)
+    write_json(run.path / RESULTS, result)
+    run.finish()
+    _show(result, run.path, options.as_json)
+
+
+def _create(config: GrpoConfig, out: Path | None) -> Run:
+    """Make the run directory, with the hashes of the files it depends on."""
+    from generation.inputs import sampling_files
+    from shepherd.problems import files_of
+    from shepherd.runs import Run
+    from verifier.places import input_files
+
+    files = sampling_files(config)
+    if config.verifier is not None:
+        files += input_files(config.verifier)
+    for each in (config.measure.validation, config.measure.test):
+        files += files_of(each.source, each.split)
+    parents = {at: None for file in files for at in file.parents if (at / "manifest.json").is_file()}
+    seeds = {"seed": config.seed, "problems": config.problems.seed, "measure": config.measure.seed}
+    run = Run.create("grpo", config, out, seeds, list(dict.fromkeys(files)), list(parents))
+    click.echo(f"run: {run.path}", err=True)
+    return run
+
+
+def _show(result: dict[str, object], folder: Path, as_json: bool) -> None:
+    """Print a finished run; one that a sentinel stopped is an error all the same."""
+    from generation.learn.grpo.show import show_grpo, stop_line
+    from shepherd.console import print_json
+
+    result.pop("schema_version", None)
+    if as_json:
+        print_json({"run": str(folder), **result})
+    else:
+        show_grpo(result, folder)
+    stopped = result["stopped_by"]
+    if isinstance(stopped, dict):
+        raise ShepherdError(stop_line(stopped, folder))

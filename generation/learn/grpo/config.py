@@ -8,8 +8,9 @@ from pydantic import Field, field_validator, model_validator
 
 from generation.config import ProblemsConfig, SamplingConfig, ScoredConfig
 from generation.learn.config import MeasureConfig, PolicyConfig
+from generation.learn.grpo.advantages import Credit
 from generation.learn.grpo.gates import GateConfig
-from generation.learn.grpo.rewards import RewardsConfig
+from generation.learn.grpo.rewards import ProcessForm, RewardsConfig
 from generation.learn.grpo.sentinels import SentinelConfig
 
 LossType = Literal["dr_grpo", "dapo", "grpo", "bnpo"]
@@ -81,8 +82,8 @@ class GrpoConfig(ScoredConfig):
     accumulation: int = Field(1, ge=1)
     rollout: Rollout = "auto"
     rewards: RewardsConfig = RewardsConfig()
-    process_form: Literal["min", "deepseek"] = "min"
-    process_credit: Literal["step", "until"] = "until"
+    process_form: ProcessForm = "min"
+    process_credit: Credit = "until"
     gates: GateConfig = GateConfig()
     sentinels: SentinelConfig = SentinelConfig()
     measure: MeasureConfig = MeasureConfig()
@@ -118,6 +119,12 @@ class GrpoConfig(ScoredConfig):
                 "engine: a server does not hold the policy that is trained; use transformers, or vllm"
             )
         return self
+
+    @property
+    def scores_steps(self) -> bool:
+        """Does the verifier score what is sampled?"""
+        rewards = self.rewards
+        return self.verifier is not None and (rewards.needs_verifier or bool(rewards.custom))
 
     @property
     def batch(self) -> int:

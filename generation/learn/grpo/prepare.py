@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from generation.config import ProblemsConfig
 from generation.generate import load_problems
 from generation.learn.grpo.config import GrpoConfig
+from generation.learn.grpo.rewards import CustomReward, load_custom
 from generation.learn.grpo.samplers import pick_rollout
 from generation.learn.measure import read_splits
 from generation.scored import lazy_verifier
@@ -28,6 +30,7 @@ class Prepared:
         train: the problems that are asked.
         validation: held out, asked greedily while the policy learns.
         test: held out, asked at the end.
+        custom: rewards of the user's own, by name.
         verifier: scores the steps; None where no reward needs it.
         rollout: what samples the completions.
         why: the line that says so.
@@ -38,6 +41,7 @@ class Prepared:
     validation: Sequence[Problem]
     test: Sequence[Problem]
     tokenizer: Any
+    custom: Mapping[str, CustomReward]
     verifier: LazyVerifier | None
     rollout: Literal["transformers", "vllm"]
     why: str
@@ -69,11 +73,14 @@ def prepare(config: GrpoConfig) -> Prepared:
         ShepherdError: where problems, verifier or rewards cannot be what the config says.
     """
     rollout, why = pick_rollout(config)
-    config.rewards.load_custom()
+    custom = {name: load_custom(name) for name in config.rewards.custom}
     source = config.problems
     if source.source == "embedded" and source.limit is None:  # it has no end of its own
         source = source.model_copy(update={"limit": config.most_batches * config.prompts})
     train = load_problems(source)
+    if is_held_out(source, config.measure.validation):
+        asked = {_words(each.question) for each in load_problems(config.measure.validation)}
+        train = [each for each in train if _words(each.question) not in asked]
     validation, test = read_splits(config.measure, train)
     if len(train) < config.prompts:
         raise ShepherdError(
@@ -86,11 +93,28 @@ def prepare(config: GrpoConfig) -> Prepared:
             "needs them; weigh it 0 (--set rewards.outcome=0) to learn from the others alone"
         )
     verifier = None
-    if config.verifier is not None and config.rewards.wants_scores:
+    if config.verifier is not None and config.scores_steps:
         verifier = lazy_verifier(config.verifier, config)
         verifier.load()  # a tag contract that does not fit is told before anything is sampled
     tokenizer = models.load_tokenizer(config.model, trust_remote_code=config.trust_remote_code)
-    return Prepared(config, train, validation, test, tokenizer, verifier, rollout, why)
+    return Prepared(config, train, validation, test, tokenizer, custom, verifier, rollout, why)
+
+
+def is_held_out(train: ProblemsConfig, validation: ProblemsConfig) -> bool:
+    """Are the validation problems the first ones of the training split, and to be left out of it?
+
+    So a source without a validation split (GSM8K) gets one.
+
+    Example:
+        >>> gsm8k = ProblemsConfig(source="gsm8k", split="train")
+        >>> is_held_out(gsm8k, gsm8k.model_copy(update={"limit": 200}))
+        True
+    """
+    return (train.source, train.split, train.seed) == (validation.source, validation.split, validation.seed)
+
+
+def _words(question: str) -> str:
+    return " ".join(question.split()).lower()
 
 
 def _readable(problem: Problem) -> bool:

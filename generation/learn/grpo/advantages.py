@@ -148,8 +148,8 @@ def min_advantages(
     baseline. Of equal steps the first one sets the minimum.
 
     A step inserted at or above the minimum of those before it, or anywhere and above the solution's, changes
-    no advantage of any other token. Its own tokens carry nothing; with ``until`` they carry the solution's advantage if they stand before the
-    step that sets the minimum, since that lies in their future.
+    no advantage of any other token. Its own tokens carry nothing; with ``until`` they carry the solution's
+    advantage if they stand before the step that sets the minimum, since that lies in their future.
 
     Merging two steps into one can raise a minimum (a verifier that reads both together may be kinder than it
     was to the worse one): nothing here can see that. The sentinel on the number of steps watches it.

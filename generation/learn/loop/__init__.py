@@ -1,0 +1,1 @@
+"""The preference loop: roll out, score, pair, aggregate (DAgger), update by DPO, measure; round by round."""

@@ -1,0 +1,276 @@
+"""`shepherd dpo-loop`: round after round, a policy learns from what the verifier says of its own solutions.
+
+Each stage of a round leaves its files and is not done again: rollouts, scores, pairs, the union, the update's
+checkpoints, the adapter, the measured pools. A line of rounds.jsonl says that a round is finished.
+
+rollouts/round-1/{pool,scores}.jsonl -> pairs/round-1.jsonl -> union.jsonl -> adapters/round-1
+-> measures/round-1/{greedy,pool,scores}.jsonl -> rounds.jsonl, rounds.csv, rounds.png
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+from eval.generators import Measured, differences
+from generation.generate import load_problems
+from generation.learn.loop.config import DpoLoopConfig
+from generation.learn.loop.learn import Learner
+from generation.learn.loop.pairing import Paired, pair_up
+from generation.learn.loop.plot import plot_rounds
+from generation.learn.loop.record import Round, best_round, read_rounds, write_csv
+from generation.learn.loop.show import PICTURE, answer_of
+from generation.learn.loop.watches import Watched, alarms
+from generation.learn.measure import best_temperature, measure_policy, read_splits
+from generation.learn.policy import policy_id
+from shepherd.console import progress
+from shepherd.files import append_line, read_json, write_json
+from shepherd.records import Problem
+from shepherd.runs import Run
+
+RESULTS, ROUNDS, CSV, ADAPTER, MERGED = "results.json", "rounds.jsonl", "rounds.csv", "adapter", "merged"
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The problems of a loop: what is rolled out, what decides, what is asked once at the end."""
+
+    train: list[Problem]
+    validation: list[Problem]
+    test: list[Problem]
+
+
+def read_problems(config: DpoLoopConfig) -> Asked:
+    """Read all problems before anything is done, so that a broken line costs no run."""
+    source = config.problems
+    if source.limit is None and source.source == "embedded":  # it has no end of its own
+        source = source.model_copy(update={"limit": config.rounds * config.problems_a_round})
+    train = load_problems(source)
+    return Asked(train, *read_splits(config.measure, train))
+
+
+def slice_of(problems: Sequence[Problem], number: int, size: int) -> list[Problem]:
+    """The problems of round ``number`` (from 1): the next ``size``, from the start again at their end.
+
+    Example:
+        >>> problems = [Problem(str(index), "?", None) for index in range(5)]
+        >>> [[each.id for each in slice_of(problems, number, 2)] for number in (1, 2, 3)]
+        [['0', '1'], ['2', '3'], ['4', '0']]
+    """
+    size = min(size, len(problems))
+    first = (number - 1) * size
+    return [problems[(first + index) % len(problems)] for index in range(size)]
+
+
+def run_loop(config: DpoLoopConfig, run: Run, asked: Asked) -> dict[str, Any]:
+    """Do all rounds that are left, keep the best, and ask the test problems once.
+
+    Args:
+        config: the loop.
+        run: gets every file.
+        asked: what `read_problems` read.
+
+    Returns:
+        What ``results.json`` holds.
+    """
+    loop = _Loop(config, run, asked)
+    rounds = loop.rounds()
+    best = best_round(rounds)
+    test = loop.test(best)
+    kept = loop.keep(best)
+    result = {
+        "rounds": [each.to_json() for each in rounds],
+        "best_round": best.round,
+        "stopped_early": len(rounds) - 1 < config.rounds,
+        "dagger": config.dagger,
+        "start": config.start,
+        "reference": config.reference,
+        "temperature": loop.temperature,
+        "adapter": kept,
+        "policy": best.policy,
+        "test": test,
+        "answer": answer_of(test, best.round),
+    }
+    write_json(run.path / RESULTS, result)
+    return result
+
+
+@dataclass(slots=True)
+class _Loop:
+    """A loop at work.
+
+    Attributes:
+        temperature: of every sampled measurement; the best one of the untrained policy.
+        first: what the untrained policy does on the validation problems.
+        learner: updates policies, and reads their log-probabilities.
+    """
+
+    config: DpoLoopConfig
+    run: Run
+    asked: Asked
+    temperature: float = field(init=False)
+    first: Measured = field(init=False)
+    learner: Learner = field(init=False)
+
+    def rounds(self) -> list[Round]:
+        """Finish the rounds that are left; all of them, in order."""
+        config, path = self.config, self.run.path
+        done = read_rounds(path / ROUNDS)
+        paired = self._paired(done)
+        with progress("rounds", config.rounds + 1, "rounds", len(done)) as bar:
+            self.temperature = self._temperature()
+            self.first = self._measure(0)
+            self.learner = Learner(config, path, self.run)
+            while len(done) <= config.rounds and not self._is_over(done):
+                found = self._round(len(done), done, paired)
+                with (path / ROUNDS).open("a", encoding="utf-8") as handle:
+                    append_line(handle, found.to_json())
+                done.append(found)
+                self._tell(done)
+                bar.advance()
+        return done
+
+    def _is_over(self, done: Sequence[Round]) -> bool:
+        """Has early stopping ended the loop? The rounds themselves say so, so a resume knows it too."""
+        patience = self.config.patience
+        return bool(done) and patience is not None and done[-1].round - best_round(done).round >= patience
+
+    def _paired(self, done: Sequence[Round]) -> list[Paired]:
+        """The pairs of the finished rounds, which must be those that were learnt from."""
+        found: list[Paired] = []
+        for each in done[1:]:
+            found.append(pair_up(self.config, self.run, each.round, found, []))
+            found[-1].check(each, self.run.path)
+        return found
+
+    def _temperature(self) -> float:
+        """Round 0's best temperature; with one to choose from there is nothing to measure."""
+        settings = self.config.measure
+        if len(settings.temperatures) == 1:
+            return settings.temperatures[0]
+        folder = self.run.path / "temperatures"
+        chosen = folder / "chosen.json"
+        if not chosen.exists():
+            found = best_temperature(self.config, settings, self.asked.validation, folder, self.run.log)
+            write_json(chosen, {"temperature": found})
+        return float(read_json(chosen)["temperature"])
+
+    def _measure(self, number: int, split: str = "validation") -> Measured:
+        """Measure the policy of a round on the problems of a split."""
+        problems = self.asked.validation if split == "validation" else self.asked.test
+        folder = "measures" if split == "validation" else split
+        settings = self.config.measure
+        return measure_policy(
+            self.config,
+            self._adapter(number),
+            problems,
+            self.run.path / folder / f"round-{number}",
+            n=settings.n,
+            temperature=self.temperature,
+            seed=settings.seed,
+            log=self.run.log,
+        )
+
+    def _adapter(self, number: int) -> Path | str | None:
+        """The adapter that a round ended with; round 0's is what the loop starts with."""
+        return self.config.adapter if number == 0 else self.run.path / "adapters" / f"round-{number}"
+
+    def _round(self, number: int, done: Sequence[Round], paired: list[Paired]) -> Round:
+        """One round: roll out, score, pair, aggregate, update, measure."""
+        seconds: dict[str, float] = {}
+        update: dict[str, Any] = {}
+        pairs: Paired | None = None
+        reference = self._adapter(0 if self.config.reference == "initial" else max(0, number - 1))
+        if number > 0:
+            self.run.log(f"round {number} of {self.config.rounds}")
+            problems = slice_of(self.asked.train, number, self.config.problems_a_round)
+            with _timed(seconds, "pairing"):
+                pairs = pair_up(self.config, self.run, number, paired, problems, self._adapter(number - 1))
+            paired.append(pairs)
+            start = self._adapter(0 if self.config.start == "initial" else number - 1)
+            with _timed(seconds, "update"):
+                update = self.learner.update(number, pairs.union, start, reference, self._adapter(number))
+        with _timed(seconds, "measuring"):
+            measured = self.first if number == 0 else self._measure(number)
+            watched = self.learner.watch(number, self._adapter(number), reference, measured)
+        settings = self.config.measure
+        against = {} if number == 0 else differences(measured, self.first, resamples=settings.bootstrap)
+        before = [each.watched for each in done]
+        return Round(
+            round=number,
+            policy=policy_id(self.config.model, self._adapter(number)),
+            reference="" if number == 0 else policy_id(self.config.model, reference),
+            rollouts=0 if pairs is None else pairs.rollouts,
+            rollout_pass_at_1=None if pairs is None else pairs.pass_at_1,
+            pairs=0 if pairs is None else len(pairs.pairs),
+            dropped={} if pairs is None else dict(sorted(pairs.dropped.items())),
+            pairs_sha256="" if pairs is None else pairs.sha256,
+            union=0 if pairs is None else len(pairs.union.pairs),
+            union_hash="" if pairs is None else pairs.union.hash,
+            update=update,
+            validation=measured.to_json(settings.bootstrap),
+            against_first={name: each.to_json() for name, each in against.items()},
+            watched=watched,
+            alarms=[] if number == 0 else alarms([*before, watched], self.config.watch),
+            seconds={name: round(each, 3) for name, each in seconds.items()},
+        )
+
+    def _tell(self, done: Sequence[Round]) -> None:
+        """What is known so far, as files and log lines."""
+        newest, path = done[-1], self.run.path
+        write_csv(path / CSV, done)
+        arm = "DAgger" if self.config.dagger else "no aggregation"
+        plot_rounds(done, path / PICTURE, f"{self.config.model}, {arm}")
+        self.run.metric(
+            round=newest.round,
+            validation_greedy=newest.greedy,
+            pairs=newest.pairs,
+            union=newest.union,
+            **{key: value for key, value in newest.to_json()["watched"].items() if value is not None},
+        )
+        self.run.log(
+            f"round {newest.round}: greedy pass@1 {100 * newest.greedy:.1f}% on the validation problems; "
+            f"{newest.pairs} pairs, {newest.union} in the union; policy {newest.policy}"
+        )
+        for alarm in newest.alarms:
+            self.run.log(f"round {newest.round}: ALARM: {alarm}")
+
+    def test(self, best: Round) -> dict[str, Any]:
+        """Ask the test problems: once before, once after."""
+        settings = self.config.measure
+        before = self._measure(0, "test")
+        after = before if best.round == 0 else self._measure(best.round, "test")
+        found = differences(after, before, resamples=settings.bootstrap)
+        return {
+            "before": before.to_json(settings.bootstrap),
+            "after": after.to_json(settings.bootstrap),
+            "differences": {name: each.to_json() for name, each in found.items()},
+            "temperature": self.temperature,
+        }
+
+    def keep(self, best: Round) -> str | None:
+        """Copy the best round's adapter to where every command looks for one, and merge it if asked."""
+        if best.round == 0:
+            return None
+        from generation.learn.loop.keep import copy_adapter, merge_policy
+
+        folder = self.run.path / ADAPTER
+        copy_adapter(Path(str(self._adapter(best.round))), folder)
+        if self.config.merge:
+            merge_policy(self.config, folder, self.run.path / MERGED, self.run.log)
+        return ADAPTER
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
+    """Add the wall time of a stage."""
+    started = monotonic()
+    yield
+    seconds[stage] = seconds.get(stage, 0.0) + monotonic() - started
+
+
+__all__ = ["RESULTS", "Asked", "Watched", "read_problems", "run_loop", "slice_of"]

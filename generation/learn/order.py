@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -70,6 +72,16 @@ def weighted_order(
     if wanted is None:
         wanted = max(1, round(epochs / np.ceil(epochs) * taken))
     return _in_batches(np.concatenate(parts)[:wanted], lengths, batch_size, rng)
+
+
+def tokens_of_steps(lengths: Sequence[int], rows_a_step: int) -> list[int]:
+    """Tokens of each optimizer step, of the tokens of the rows in their order.
+
+    Example:
+        >>> tokens_of_steps([3, 4, 5, 6, 7], 2)
+        [7, 11, 7]
+    """
+    return [sum(lengths[at : at + rows_a_step]) for at in range(0, len(lengths), rows_a_step)]
 
 
 def _in_batches(

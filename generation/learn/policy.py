@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -84,7 +85,8 @@ def policy_id(name: str, adapter: Path | str | None) -> str:
     digest = hashlib.sha256()
     if folder.is_dir():
         for file in sorted([*folder.glob("*.safetensors"), *folder.glob("config.json")]):
-            digest.update(f"{file.name}\0{sha256_file(file)}\n".encode())
+            seen = file.stat()
+            digest.update(f"{file.name}\0{_sha256_of(file, seen.st_size, seen.st_mtime_ns)}\n".encode())
     else:
         digest.update(f"hub\0{name}\n".encode())
     if adapter is not None:
@@ -92,3 +94,9 @@ def policy_id(name: str, adapter: Path | str | None) -> str:
         for file in (place / CONFIG, place / WEIGHTS):
             digest.update(f"adapter\0{file.name}\0{sha256_file(file)}\n".encode())
     return digest.hexdigest()[:16]
+
+
+@functools.lru_cache(maxsize=256)
+def _sha256_of(file: Path, size: int, mtime_ns: int) -> str:
+    """A base's files are large, and are asked for in every round."""
+    return sha256_file(file)

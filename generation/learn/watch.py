@@ -191,13 +191,3 @@ def restore(folder: Path, plan: str, model: Any, optimizer: Any) -> checkpoint.C
         put_weights(model, state.adapter)
         optimizer.load_state_dict(state.optimizer)
     return state
-
-
-def tokens_of_steps(lengths: Sequence[int], rows_a_step: int) -> list[int]:
-    """Tokens of each optimizer step, of the tokens of the rows in their order.
-
-    Example:
-        >>> tokens_of_steps([3, 4, 5, 6, 7], 2)
-        [7, 11, 7]
-    """
-    return [sum(lengths[at : at + rows_a_step]) for at in range(0, len(lengths), rows_a_step)]

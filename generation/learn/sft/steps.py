@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from generation.learn.order import tokens_of_steps
 from generation.learn.sft.heldout import heldout_loss
 from generation.learn.sft.prepare import Prepared
-from generation.learn.watch import Saves, StepLog, Watch, tokens_of_steps
+from generation.learn.watch import Saves, StepLog, Watch
 from shepherd.runs import Run
 from verifier import checkpoint
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -85,8 +84,7 @@ def policy_id(name: str, adapter: Path | str | None) -> str:
     digest = hashlib.sha256()
     if folder.is_dir():
         for file in sorted([*folder.glob("*.safetensors"), *folder.glob("config.json")]):
-            seen = file.stat()
-            digest.update(f"{file.name}\0{_sha256_of(file, seen.st_size, seen.st_mtime_ns)}\n".encode())
+            digest.update(f"{file.name}\0{_digest_of_base(file)}\n".encode())
     else:
         digest.update(f"hub\0{name}\n".encode())
     if adapter is not None:
@@ -96,7 +94,13 @@ def policy_id(name: str, adapter: Path | str | None) -> str:
     return digest.hexdigest()[:16]
 
 
-@functools.lru_cache(maxsize=256)
-def _sha256_of(file: Path, size: int, mtime_ns: int) -> str:
-    """A base's files are large, and are asked for in every round."""
-    return sha256_file(file)
+_digests: dict[tuple[Path, int, int], str] = {}
+
+
+def _digest_of_base(file: Path) -> str:
+    """SHA-256, remembered while the file stays as it is: a base is large, and asked for in every round."""
+    seen = file.stat()
+    key = (file, seen.st_size, seen.st_mtime_ns)
+    if key not in _digests:
+        _digests[key] = sha256_file(file)
+    return _digests[key]

@@ -95,7 +95,9 @@ class Watch(TrainerCallback):
         self._started = time.monotonic()
         self._bar: Progress | None = None
 
-    def arguments(self, *, folder: Path, batch_size: int, accumulation: int, device: str, seed: int) -> Any:
+    def arguments(
+        self, *, folder: Path, batch_size: int, accumulation: int, device: str, seed: int
+    ) -> dict[str, Any]:
         """What each trainer of TRL is told, by the names of its config."""
         return {
             "output_dir": str(folder),

@@ -87,6 +87,8 @@ def make_plan(
         ShepherdError: where no pair can be learnt from, or an adapter is not there.
     """
     encoded = encode_pairs(pairs, tokenizer, name=name, max_length=config.max_length)
+    if len(weights) != len(pairs):
+        raise ValueError(f"{len(pairs)} pairs and {len(weights)} weights")
     kept = np.array(weights, dtype=np.float64)[encoded.kept]
     if not (kept >= 0).all() or not np.isfinite(kept).all() or not kept.any():
         raise ShepherdError(

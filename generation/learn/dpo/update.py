@@ -145,7 +145,7 @@ def update(
     _check_model(model, plan, name)
     begun, held = _start_and_reference(model, plan, reference, folder)
     tokens_per_s = _train(model, tokenizer, plan, held, folder=folder, run=run, device=device, round=round)
-    after = pair_logps(model, plan.encoded.rows, config.batch_tokens)
+    after = _finite(pair_logps(model, plan.encoded.rows, config.batch_tokens), plan)
     with atomic_directory(folder / ADAPTER) as aside:
         write_adapter(aside, model, name)
         tokenizer.save_pretrained(aside)
@@ -223,12 +223,23 @@ def _start_and_reference(
     if plan.reference != plan.start:
         with other_policy(model, reference) as other, other():
             held = pair_logps(model, rows, batch_tokens)
+    begun, held = _finite(begun, plan), _finite(held, plan)
     both = {
         name: {"policy": policy, "chosen": logps.chosen.tolist(), "rejected": logps.rejected.tolist()}
         for name, policy, logps in (("start", plan.start, begun), ("reference", plan.reference, held))
     }
     write_json(path, {"plan": plan.digest, **both})
     return begun, held
+
+
+def _finite(logps: PairLogps, plan: DpoPlan) -> PairLogps:
+    if not all(bool(np.isfinite(side).all()) for side in logps):
+        raise ShepherdError(
+            f"the log-probabilities of the pairs are not finite (start {plan.start}, reference "
+            f"{plan.reference}): an adapter is broken, or dtype {plan.config.dtype} is too narrow; use dtype "
+            "bfloat16 or float32"
+        )
+    return logps
 
 
 def _read_logps(kept: dict[str, Any]) -> PairLogps:

@@ -125,14 +125,7 @@ def other_policy(
         yield model.disable_adapter
         return
     folder, name = find_adapter(str(adapter)), "other"
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    try:
-        with torch.random.fork_rng(devices=[]):  # peft draws an adapter before it reads one
-            model.load_adapter(str(folder), adapter_name=name)
-    except (RuntimeError, ValueError, KeyError, TypeError) as error:
-        raise ShepherdError(
-            f"adapter {adapter}: does not fit the model of the trained adapter: {first_line(error)}"
-        ) from error
+    trained = {id(parameter) for parameter in model.parameters() if parameter.requires_grad}
 
     @contextmanager
     def acting() -> Iterator[None]:
@@ -143,11 +136,23 @@ def other_policy(
             model.set_adapter("default")
 
     try:
+        _load(model, folder, name)
         yield acting
     finally:
-        model.delete_adapter(name)
+        if name in model.peft_config:
+            model.delete_adapter(name)
         for parameter in model.parameters():
-            parameter.requires_grad = any(parameter is each for each in trained)
+            parameter.requires_grad = id(parameter) in trained
+
+
+def _load(model: Any, folder: Path, name: str) -> None:
+    try:
+        with torch.random.fork_rng(devices=[]):  # peft draws an adapter before it reads one
+            model.load_adapter(str(folder), adapter_name=name)
+    except (RuntimeError, ValueError, KeyError, TypeError) as error:
+        raise ShepherdError(
+            f"adapter {folder}: does not fit the model of the trained adapter: {first_line(error)}"
+        ) from error
 
 
 @dataclass(frozen=True, slots=True)

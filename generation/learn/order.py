@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -53,7 +54,7 @@ def weighted_order(
     Example:
         >>> weights = np.array([2.0, 0.0, 1.0])
         >>> weighted_order(np.array([5, 9, 5]), weights, epochs=2, batch_size=2, seed=0).tolist()
-        [0, 2, 0, 0, 0, 2]
+        [0, 0, 0, 2, 0, 2]
     """
     if not (weights >= 0).all() or not np.isfinite(weights).all() or not weights.any():
         raise ValueError("weights must be finite, at least 0 and not all 0")
@@ -91,8 +92,19 @@ def _in_batches(
     batches = []
     for start in range(0, len(order), batch_size * _WINDOW_BATCHES):
         window = order[start : start + batch_size * _WINDOW_BATCHES]
-        window = window[np.argsort(lengths[window], kind="stable")]
+        # By length alone, the copies of a row, of several epochs or by its weight, would share a batch.
+        window = window[np.lexsort((lengths[window], _times_before(window)))]
         batches += [window[at : at + batch_size] for at in range(0, len(window), batch_size)]
     whole = [batch for batch in batches if len(batch) == batch_size]
     rest = [batch for batch in batches if len(batch) < batch_size]
     return np.concatenate([*(whole[i] for i in rng.permutation(len(whole))), *rest])
+
+
+def _times_before(rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """How often each row stands further left; ``[4, 7, 4, 4]`` gives ``[0, 0, 1, 2]``."""
+    seen: Counter[int] = Counter()
+    times = np.zeros(len(rows), dtype=np.int64)
+    for place, row in enumerate(rows.tolist()):
+        times[place] = seen[row]
+        seen[row] += 1
+    return times

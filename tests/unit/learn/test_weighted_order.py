@@ -73,3 +73,14 @@ def test_light_rows_alone_still_give_one() -> None:
 def test_weights_that_are_none_are_refused(weights: list[float]) -> None:
     with pytest.raises(ValueError, match="weights must be finite"):
         weighted_order(np.array([1, 2]), np.array(weights), epochs=1, batch_size=1, seed=0)
+
+
+def test_copies_of_a_row_do_not_share_a_batch() -> None:
+    """Sorted by length, the copies of a row in two epochs would stand side by side."""
+    lengths = np.random.default_rng(0).integers(10, 400, 96)
+    for weight in (0.5, 1.0, 1.5, 3.0):
+        order = weighted_order(lengths, np.full(96, weight), epochs=5, batch_size=8, seed=1)
+        batches = order[: len(order) // 8 * 8].reshape(-1, 8)
+        twice = sum(len(set(batch)) < 8 for batch in batches.tolist())
+        assert twice <= 0.02 * len(batches)  # where first copies end and second ones begin
+        assert (lengths[batches].max(1) * 8).sum() / lengths[batches].sum() < 1.25

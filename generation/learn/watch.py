@@ -99,23 +99,15 @@ class Watch(TrainerCallback):
         self, *, folder: Path, batch_size: int, accumulation: int, device: str, seed: int
     ) -> dict[str, Any]:
         """What each trainer of TRL is told, by the names of its config."""
-        return {
-            "output_dir": str(folder),
-            "max_steps": self.steps - self.first,
-            "per_device_train_batch_size": batch_size,
-            "gradient_accumulation_steps": accumulation,
-            "gradient_checkpointing": self.config.gradient_checkpointing,
-            "gradient_checkpointing_kwargs": {"use_reentrant": False},
-            "max_grad_norm": self.config.max_grad_norm,
-            "bf16": False,  # the base has its dtype, the adapter is fp32, as in train-prm
-            "use_cpu": models.pick_device(device).type == "cpu",
-            "dataloader_pin_memory": torch.cuda.is_available(),
-            "logging_steps": 1,
-            "save_strategy": "no",
-            "report_to": "none",
-            "disable_tqdm": True,
-            "seed": seed,
-        }
+        return trl_arguments(
+            self.config,
+            folder=folder,
+            steps=self.steps - self.first,
+            batch_size=batch_size,
+            accumulation=accumulation,
+            device=device,
+            seed=seed,
+        )
 
     def optimizers(self) -> tuple[Any, LambdaLR]:
         """The optimizer and its rates, as a trainer takes them."""
@@ -143,12 +135,7 @@ class Watch(TrainerCallback):
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **more: Any) -> None:
         """A gradient that is not finite ends the run before it reaches the adapter."""
-        gradients = [p.grad for p in models.trainable_parameters(self.model) if p.grad is not None]
-        if not all(bool(torch.isfinite(gradient).all()) for gradient in gradients):
-            raise ShepherdError(
-                f"step {self.done + 1}: the loss or its gradient is not finite; lower learning_rate, or use "
-                "dtype float32 or bfloat16"
-            )
+        check_gradients(self.model, f"step {self.done + 1}")
 
     def on_step_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
         """Count."""
@@ -184,6 +171,60 @@ class Watch(TrainerCallback):
             rng=checkpoint.random_state(),
         )
         checkpoint.save(self.saves.folder, state, self.saves.keep)
+
+
+def trl_arguments(
+    config: PolicyConfig,
+    *,
+    folder: Path,
+    steps: int,
+    batch_size: int,
+    accumulation: int,
+    device: str,
+    seed: int,
+) -> dict[str, Any]:
+    """What each trainer of TRL is told, by the names of its config.
+
+    Args:
+        config: of the update.
+        folder: TRL asks for one, and writes nothing there.
+        steps: optimizer steps that are left.
+        batch_size: rows of one forward pass, as the trainer counts them.
+        accumulation: forward passes an optimizer step.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        seed: of what TRL draws.
+    """
+    return {
+        "output_dir": str(folder),
+        "max_steps": steps,
+        "per_device_train_batch_size": batch_size,
+        "gradient_accumulation_steps": accumulation,
+        "gradient_checkpointing": config.gradient_checkpointing,
+        "gradient_checkpointing_kwargs": {"use_reentrant": False},
+        "max_grad_norm": config.max_grad_norm,
+        "bf16": False,  # the base has its dtype, the adapter is fp32, as in train-prm
+        "use_cpu": models.pick_device(device).type == "cpu",
+        "dataloader_pin_memory": torch.cuda.is_available(),
+        "logging_steps": 1,
+        "save_strategy": "no",
+        "report_to": "none",
+        "disable_tqdm": True,
+        "seed": seed,
+    }
+
+
+def check_gradients(model: Any, where: str) -> None:
+    """Refuse a gradient that is not finite before it reaches the adapter.
+
+    Raises:
+        ShepherdError: which names ``where``.
+    """
+    gradients = [p.grad for p in models.trainable_parameters(model) if p.grad is not None]
+    if not all(bool(torch.isfinite(gradient).all()) for gradient in gradients):
+        raise ShepherdError(
+            f"{where}: the loss or its gradient is not finite; lower learning_rate, or use dtype float32 or "
+            "bfloat16"
+        )
 
 
 def restore(folder: Path, plan: str, model: Any, optimizer: Any) -> checkpoint.Checkpoint | None:

@@ -19,18 +19,18 @@ from transformers import TrainerCallback
 from transformers.trainer_callback import PrinterCallback
 
 from generation.learn.grpo.evaluations import Evaluation, drop_needless, evaluate, last_good
+from generation.learn.grpo.observation import Observation, observe
 from generation.learn.grpo.prepare import Prepared
 from generation.learn.grpo.rollouts import Made, Rollouts
 from generation.learn.grpo.samplers import Sample, TransformersSampler, TrlSampler
-from generation.learn.grpo.sentinels import Sentinels, Tripped
+from generation.learn.grpo.sentinels import SCORE_WITHOUT_ACCURACY, Sentinels, Tripped
 from generation.learn.grpo.trainer import GroupTrainer, Learnt, arguments
+from generation.learn.watch import check_gradients
 from shepherd.console import Progress
 from shepherd.console import progress as progress_bar
-from shepherd.errors import ShepherdError
 from shepherd.files import append_line, read_finished, write_jsonl
 from shepherd.runs import Run
 from verifier import checkpoint
-from verifier import model as models
 from verifier.adapter import adapter_weights, put_weights
 from verifier.optim import learning_rate_at
 
@@ -109,7 +109,8 @@ class Batches(TrainerCallback):
             self.optimizer.load_state_dict(state.optimizer)
         if not self.standing.evaluations:
             self._evaluate()
-        with progress_bar("rollouts", self.config.rollouts, "completions", self.standing.rollouts) as self._bar:
+        done, whole = self.standing.rollouts, self.config.rollouts
+        with progress_bar("rollouts", whole, "completions", done) as self._bar:
             trainer.train()
         return self.standing
 
@@ -187,12 +188,7 @@ class Batches(TrainerCallback):
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **more: Any) -> None:
         """A gradient that is not finite ends the run before it reaches the adapter."""
-        gradients = [p.grad for p in models.trainable_parameters(self.model) if p.grad is not None]
-        if not all(bool(torch.isfinite(gradient).all()) for gradient in gradients):
-            raise ShepherdError(
-                f"generation batch {self.standing.batch + 1}: the loss or its gradient is not finite; lower "
-                "update.learning_rate, or use update.dtype float32 or bfloat16"
-            )
+        check_gradients(self.model, f"generation batch {self.standing.batch + 1}")
 
     def on_log(self, args: Any, state: Any, control: Any, **more: Any) -> None:
         """TRL logs every step, after its end; the last step of a batch ends the batch."""
@@ -221,7 +217,7 @@ class Batches(TrainerCallback):
         over = self.is_over
         if over or standing.batch % config.eval_every == 0:
             row["heldout_accuracy"] = self._evaluate().accuracy
-        tripped = self.sentinels.observe(made.observation(row))
+        tripped = self.sentinels.observe(self._observation(row))
         if tripped is not None:
             self._stop(tripped)
         with (self.run.path / BATCHES).open("a", encoding="utf-8") as handle:
@@ -230,8 +226,26 @@ class Batches(TrainerCallback):
         if self.is_over or standing.batch % config.checkpoint_every == 0:
             self._save()
         if self._bar is not None:
-            self._bar.note(f"reward {row['reward']:.3f}, {row['tokens']:.0f} tokens, KL {row.get('kl', 0):.4f}")
+            reward = "none" if row["reward"] is None else f"{row['reward']:.3f}"
+            self._bar.note(f"reward {reward}, {row['tokens']:.0f} tokens, entropy {row['entropy']:.3f}")
             self._bar.advance(made.drawn)
+
+    def _observation(self, row: Mapping[str, Any]) -> Observation:
+        """What the sentinels are told of the batch at hand: of all that was sampled for it."""
+        assert self.made is not None
+        completions = [each for group in self.made.asked for each in group.completions]
+        scores = [score for group in self.made.asked for score in group.solution_scores]
+        return observe(
+            self.standing.batch,
+            [each.text for each in completions],
+            [len(each.ids) for each in completions],
+            [not each.ended for each in completions],
+            tags=self.config.rewards.tags,
+            style=self.config.answers.style,
+            entropy=row.get("entropy"),
+            scores=scores or None,
+            accuracy=row.get("heldout_accuracy"),
+        )
 
     def _learnt(self) -> dict[str, float]:
         """What TRL logged of the batch's steps, under our names, as means over them."""
@@ -260,21 +274,24 @@ class Batches(TrainerCallback):
             self.run.path,
         )
         standing.evaluations.append(found)
-        drop_needless(self.run.path, standing.evaluations, self._before())
+        # No sentinel that trips later can look back beyond its window.
+        drop_needless(
+            self.run.path, standing.evaluations, max(0, standing.batch - self.config.sentinels.window)
+        )
         self.run.log(f"generation batch {found.batch}: held-out accuracy {100 * found.accuracy:.1f}%")
         return found
 
-    def _before(self) -> int:
-        """The last generation batch whose policy none of the sentinels' observations is of."""
-        return max(0, self.standing.batch - self.config.sentinels.window)
-
     def _stop(self, tripped: Tripped) -> None:
         """End the run, and say which adapter is kept."""
-        kept = last_good(self.standing.evaluations, self._before())
-        self.standing.stopped = {
+        standing = self.standing
+        # The completions of a batch are those of the policy before it. Where held-out accuracy itself is what
+        # fell, it also says which policy was the best.
+        by_accuracy = tripped.name == SCORE_WITHOUT_ACCURACY
+        kept = last_good(standing.evaluations, standing.batch if by_accuracy else max(0, tripped.since - 2))
+        standing.stopped = {
             "sentinel": tripped.name,
             "said": tripped.sentence,
-            "batch": self.standing.batch,
+            "batch": standing.batch,
             "kept_batch": kept.batch,
             "kept_accuracy": kept.accuracy,
         }

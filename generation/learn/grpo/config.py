@@ -110,7 +110,8 @@ class GrpoConfig(ScoredConfig):
             )
         if self.rollouts < batch:
             raise ValueError(
-                f"rollouts: {self.rollouts} are fewer than one generation batch, prompts × generations = {batch}"
+                f"rollouts: {self.rollouts} are fewer than one generation batch, prompts × generations = "
+                f"{batch}"
             )
         if self.verifier is None and self.rewards.needs_verifier:
             raise ValueError("verifier: the rewards verifier and process need one; name it, or weigh them 0")

@@ -48,6 +48,7 @@ def batches_figure(
         title: what was trained, and how.
     """
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=(12.0, 8.0), dpi=130, layout="constrained")
     grid = figure.add_gridspec(5, 4)
@@ -60,6 +61,8 @@ def batches_figure(
         found = [(row["batch"], row[key]) for row in rows if row.get(key) is not None]
         axes.plot([at for at, _ in found], [value for _, value in found], color=_COLOURS[0], linewidth=1.2)
         axes.set_xlabel("generation batch")
+    for axes in figure.axes:
+        axes.xaxis.set_major_locator(MaxNLocator(nbins="auto", integer=True))
     return figure
 
 
@@ -73,7 +76,7 @@ def _rewards(axes: Axes, rows: Sequence[Mapping[str, Any]], title: str) -> None:
             color=_COLOURS[index % len(_COLOURS)], linestyle=_STYLES[index % len(_STYLES)], linewidth=1.3,
             label=key.removeprefix(_PREFIX),
         )  # fmt: skip
-    axes.set_ylabel("mean reward of what was learnt from")
+    axes.set_ylabel("mean reward of what was sampled")
     axes.set_xlabel("generation batch")
     for text in axes.legend(frameon=False, fontsize=8.5, loc="best").get_texts():
         text.set_parse_math(False)
@@ -89,7 +92,7 @@ def _accuracy(axes: Axes, evaluations: Sequence[Evaluation]) -> None:
 
 def _groups(axes: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
     dress(axes, "groups sampled, by fate")
-    names = list(dict.fromkeys(name for row in rows for name in row["groups"]))
+    names = list(dict.fromkeys(name for row in rows for name, count in row["groups"].items() if count))
     at = [row["batch"] for row in rows]
     below = [0.0] * len(rows)
     for index, name in enumerate(sorted(names, key=lambda each: each != "kept")):
@@ -97,4 +100,4 @@ def _groups(axes: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
         axes.bar(at, counts, 1.0, bottom=below, color=_COLOURS[index], label=name.replace("_", " "))
         below = [low + count for low, count in zip(below, counts, strict=True)]
     axes.set_xlabel("generation batch")
-    axes.legend(frameon=False, fontsize=8, loc="lower left")
+    axes.legend(fontsize=8, loc="lower left", framealpha=0.9)

@@ -1,4 +1,4 @@
-"""Everything of a run that is fixed, and checked, before its first completion: problems, verifier, rewards."""
+"""What of a run is fixed, and checked, before its first completion: problems, verifier, rewards."""
 
 from __future__ import annotations
 
@@ -72,6 +72,7 @@ def prepare(config: GrpoConfig) -> Prepared:
     Raises:
         ShepherdError: where problems, verifier or rewards cannot be what the config says.
     """
+    models.quiet_bitsandbytes()
     rollout, why = pick_rollout(config)
     custom = {name: load_custom(name) for name in config.rewards.custom}
     source = config.problems
@@ -89,8 +90,8 @@ def prepare(config: GrpoConfig) -> Prepared:
         )
     if config.rewards.outcome and not any(_readable(each) for each in train):
         raise ShepherdError(
-            f'problems: none of {len(train)} has a gold answer that can be read ("answer"); the outcome reward '
-            "needs them; weigh it 0 (--set rewards.outcome=0) to learn from the others alone"
+            f'problems: none of {len(train)} has a gold answer that can be read ("answer"), which the outcome '
+            "reward needs; weigh it 0 (--set rewards.outcome=0) to learn from the others alone"
         )
     verifier = None
     if config.verifier is not None and config.scores_steps:

@@ -10,14 +10,14 @@ would have. Every completion that was sampled counts, those of groups that faile
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from eval.grading import GradedProblem, grade_pools
-from eval.scores import FloatArray
+from eval.scores import FloatArray, solution_scores
 from generation.engines.texts import decode
 from generation.learn.grpo.advantages import (
     combine,
@@ -66,50 +66,53 @@ class Group:
     total: FloatArray
     verdict: Verdict
 
+    @property
+    def solution_scores(self) -> list[float]:
+        """The least step score of each solution, 0 without steps; nothing where no verifier runs."""
+        return [] if self.scores is None else solution_scores(self.scores, "min").tolist()
+
 
 @dataclass(frozen=True, slots=True)
 class Made:
     """A generation batch.
 
     Attributes:
-        groups: what is learnt from, kept or not: those not kept have advantages of 0.
-        learnt: the same, as the trainer takes it.
-        fates: groups sampled for it, by what became of them.
-        drawn: completions sampled for it.
+        asked: all groups that were sampled for it, those in whose place others were drawn among them.
+        learnt: what is learnt from; groups that were not kept all the same have advantages of 0.
         place: problems asked so far, in the order of the run.
     """
 
-    groups: Sequence[Group]
+    asked: Sequence[Group]
     learnt: Learnt
-    fates: dict[str, int]
-    drawn: int
     place: int
 
     @property
-    def completions(self) -> list[Completion]:
-        """All of them, group after group."""
-        return [each for group in self.groups for each in group.completions]
+    def drawn(self) -> int:
+        """Completions sampled for it."""
+        return sum(len(group.completions) for group in self.asked)
+
+    @property
+    def fates(self) -> dict[str, int]:
+        """Groups sampled for it, by what became of them."""
+        return {str(name): found for name, found in count(group.verdict for group in self.asked).items()}
 
     def row(self) -> dict[str, Any]:
-        """What a line of batches.jsonl says of it: means over what is learnt from, and groups by fate."""
-        rewards = {
-            f"reward_{name}": _mean(values) for name, values in self.learnt.rewards.items() if name != KEPT
-        }
-        answers = [answer for group in self.groups for answer in group.graded.answers]
-        completions = self.completions
+        """What a line of batches.jsonl says of it: means over all that was sampled, and groups by fate."""
+        completions = [each for group in self.asked for each in group.completions]
+        answers = [answer for group in self.asked for answer in group.graded.answers]
         return {
             "groups": self.fates,
-            "drawn": self.drawn,
-            "reward": _mean(np.concatenate([group.total for group in self.groups]).tolist()),
-            **rewards,
-            "answered": _mean([float(answer is not None) for answer in answers]),
-            "tokens": _mean([float(len(each.ids)) for each in completions]),
-            "steps": _mean([float(len(split(each.text).steps)) for each in completions]),
-            "cut": _mean([float(not each.ended) for each in completions]),
+            "drawn": len(completions),
+            "reward": _mean(group.total for group in self.asked),
+            **{
+                f"reward_{name}": _mean(group.rewards[name] for group in self.asked)
+                for name in self.asked[0].rewards
+            },
+            "answered": float(np.mean([answer is not None for answer in answers])),
+            "tokens": float(np.mean([len(each.ids) for each in completions])),
+            "steps": float(np.mean([len(split(each.text).steps) for each in completions])),
+            "cut": float(np.mean([not each.ended for each in completions])),
         }
-
-    def observation(self, row: Any) -> Any:
-        return None
 
     def check_answers(self, config: GrpoConfig) -> None:
         """Refuse a first batch in which nobody answers, where answers are rewarded.
@@ -117,15 +120,16 @@ class Made:
         Raises:
             ShepherdError: with the counts.
         """
-        answers = [answer for group in self.groups for answer in group.graded.answers]
+        completions = [each for group in self.asked for each in group.completions]
+        answers = [answer for group in self.asked for answer in group.graded.answers]
         if not config.rewards.outcome or any(answer is not None for answer in answers):
             return
-        cut = sum(not each.ended for each in self.completions)
-        empty = sum(not each.text.strip() for each in self.completions)
+        cut = sum(not each.ended for each in completions)
+        empty = sum(not each.text.strip() for each in completions)
         raise ShepherdError(
-            f"model {config.model}: none of the {len(answers)} completions of the first batch states an answer "
-            f"({cut} reached sampling.max_new_tokens={config.sampling.max_new_tokens}, {empty} are empty); see "
-            "prompt and sampling, or teach it the format first (shepherd sft)"
+            f"model {config.model}: none of the {len(answers)} completions of the first batch states an "
+            f"answer ({cut} reached sampling.max_new_tokens={config.sampling.max_new_tokens}, {empty} are "
+            "empty); see prompt and sampling, or teach it the format first (shepherd sft)"
         )
 
 
@@ -161,8 +165,7 @@ class Rollouts:
             asked += others
             for slot, other in zip(failed, others, strict=True):
                 groups[slot] = other
-        fates = {str(reason): found for reason, found in count(each.verdict for each in asked).items()}
-        return Made(groups, self._learnt(groups), fates, len(asked) * config.generations, place)
+        return Made(asked, self._learnt(groups), place)
 
     def _groups(self, sample: Sample, place: int, number: int) -> list[Group]:
         """Sample so many groups from a place on, and judge them."""
@@ -305,7 +308,8 @@ def order_of(problems: int, seed: int, first: int, number: int) -> list[int]:
     return [int(laps[place // problems][place % problems]) for place in places]
 
 
-def _mean(values: Sequence[float]) -> float | None:
+def _mean(values: Iterable[FloatArray]) -> float | None:
     """The mean of those that are numbers; None where there are none."""
-    known = [each for each in values if np.isfinite(each)]
-    return float(np.mean(known)) if known else None
+    flat = np.concatenate(list(values))
+    known = flat[np.isfinite(flat)]
+    return float(known.mean()) if known.size else None

@@ -25,6 +25,7 @@ def show_grpo(result: Mapping[str, Any], folder: Path) -> None:
     fates = [
         (f"groups: {name.replace('_', ' ')}", "", f"{count:,} ({percent(count / sampled)}%)")
         for name, count in groups.items()
+        if count
     ]
     rewards = [
         (f"reward: {name.removeprefix('reward_')}", _number(first[name]), _number(last.get(name)))
@@ -42,8 +43,7 @@ def show_grpo(result: Mapping[str, Any], folder: Path) -> None:
     ]
     heldout = [each["accuracy"] for each in result["evaluations"]]
     console.table(
-        f"group-relative policy optimization: {result['rollouts']:,} rollouts by {result['rollout']}, "
-        f"{result['steps']:,} optimizer steps",
+        f"GRPO: {result['rollouts']:,} rollouts by {result['rollout']}, {result['steps']:,} optimizer steps",
         ("", "first batch", "last batch"),
         [
             *rewards,
@@ -84,12 +84,12 @@ def stop_line(stopped: Mapping[str, Any], folder: Path) -> str:
         ...     "kept_batch": 4, "kept_accuracy": 0.5}
         >>> print(stop_line(stopped, Path("runs/a")))
         runs/a: stopped after generation batch 9 by the sentinel length: completions are 3 times as long;
-        adapter/ is that of batch 4, the best evaluated before (50.0% held out); the bounds are under sentinels
+        adapter/ is that of batch 4, the best evaluated before (50.0% held out); bounds: sentinels
     """
     return (
         f"{folder}: stopped after generation batch {stopped['batch']} by the sentinel {stopped['sentinel']}: "
         f"{stopped['said']}; adapter/ is that of batch {stopped['kept_batch']}, the best evaluated before "
-        f"({percent(stopped['kept_accuracy'])}% held out); the bounds are under sentinels"
+        f"({percent(stopped['kept_accuracy'])}% held out); bounds: sentinels"
     )
 
 

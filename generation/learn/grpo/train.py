@@ -3,8 +3,8 @@
     problems -> completions -> rewards -> gates -> advantages a token -> TRL's steps -> … -> adapter
     sentinels after every generation batch; the test problems once, at the end
 
-What is asked, and which random numbers each completion draws, is fixed by the seed. A run that was killed goes
-on from the end of its last checkpointed generation batch and writes the same adapter (CPU, one thread).
+What is asked, and which random numbers each completion draws, is fixed by the seed. A run that was killed
+goes on from the end of its last checkpointed generation batch and writes the same adapter (CPU, one thread).
 
 Left out on purpose: several GPUs, training of all weights, a reference that moves.
 """
@@ -12,7 +12,6 @@ Left out on purpose: several GPUs, training of all weights, a reference that mov
 from __future__ import annotations
 
 import gc
-
 from pathlib import Path
 from typing import Any
 
@@ -115,9 +114,7 @@ def _test(prepared: Prepared, run: Run, adapter: Path) -> dict[str, Any]:
         )
         for name, each in (("before", config.adapter), ("after", adapter))
     }
-    changed = differences(
-        found["after"], found["before"], resamples=settings.bootstrap, seed=settings.seed
-    )
+    changed = differences(found["after"], found["before"], resamples=settings.bootstrap, seed=settings.seed)
     return {
         "temperature": temperature,
         **{name: each.to_json(settings.bootstrap, settings.seed) for name, each in found.items()},

@@ -19,7 +19,7 @@ from torch import Tensor
 from trl import GRPOConfig, GRPOTrainer
 
 from generation.learn.grpo.config import GrpoConfig
-from verifier import model as models
+from generation.learn.watch import trl_arguments
 
 KEPT = "kept"
 """A reward of weight 0: whether the completion's group counts. No row is without any reward by it."""
@@ -45,7 +45,7 @@ class Learnt:
     advantages: Sequence[NDArray[np.float64]]
 
 
-class GroupTrainer(GRPOTrainer):  # type: ignore[misc]  # TRL is untyped
+class GroupTrainer(GRPOTrainer):
     """GRPOTrainer whose generation batches are made by `make`.
 
     Args:
@@ -62,10 +62,10 @@ class GroupTrainer(GRPOTrainer):  # type: ignore[misc]  # TRL is untyped
         super().__init__(reward_funcs=[self._hand_over(name) for name in (*weights, KEPT)], **more)
         self.rollout_func = self._roll_out  # set here: given to TRL it warns that it may change
 
-    def _hand_over(self, name: str) -> Callable[..., list[float]]:
+    def _hand_over(self, name: str) -> Callable[..., list[float | None]]:
         """A reward function for TRL that looks up what was computed."""
 
-        def handed_over(**_: Any) -> list[float]:
+        def handed_over(**_: Any) -> list[float | None]:
             return list(self.made.rewards[name])
 
         handed_over.__name__ = name
@@ -112,10 +112,15 @@ def arguments(config: GrpoConfig, folder: Path, *, steps: int, use_vllm: bool) -
     """
     update = config.update
     return GRPOConfig(
-        output_dir=str(folder),
-        max_steps=steps,
-        per_device_train_batch_size=config.per_device,
-        gradient_accumulation_steps=config.accumulation,
+        **trl_arguments(
+            update,
+            folder=folder,
+            steps=steps,
+            batch_size=config.per_device,
+            accumulation=config.accumulation,
+            device=config.device,
+            seed=config.seed,
+        ),
         steps_per_generation=config.batch // config.per_device,
         num_generations=config.generations,
         num_iterations=update.num_iterations,
@@ -131,15 +136,6 @@ def arguments(config: GrpoConfig, folder: Path, *, steps: int, use_vllm: bool) -
         use_vllm=use_vllm,
         vllm_mode="colocate",
         vllm_gpu_memory_utilization=config.vllm.gpu_memory_utilization,
-        gradient_checkpointing=update.gradient_checkpointing,
-        gradient_checkpointing_kwargs={"use_reentrant": False},
-        max_grad_norm=update.max_grad_norm,
-        bf16=False,  # the base has its dtype, the adapter is fp32, as in train-prm
-        use_cpu=models.pick_device(config.device).type == "cpu",
-        dataloader_pin_memory=torch.cuda.is_available(),
-        logging_steps=1,
-        save_strategy="no",
-        report_to="none",
-        disable_tqdm=True,
-        seed=config.seed,
+        vllm_max_model_length=config.vllm.max_model_len,
+        vllm_tensor_parallel_size=config.vllm.tensor_parallel,
     )

@@ -1,4 +1,4 @@
-"""`shepherd grpo` as a user runs it: train, sample from the adapter, resume to the same bytes, sentinels, errors."""
+"""`shepherd grpo` as a user runs it: train, sample, resume to the same bytes, sentinels, errors."""
 
 from __future__ import annotations
 

@@ -112,9 +112,10 @@ def logprobs_moved(tmp_path_factory: pytest.TempPathFactory) -> Callable[[list[n
     config = config_of(per_device=4, update={"beta": 0.0})
     trainer = group_trainer(config, policy(config), constant(), tmp_path_factory.mktemp("trl"))
 
+    rewards = {"outcome": REWARDS, KEPT: [1.0] * 4}
+
     def moved(advantages: list[np.ndarray]) -> Any:
-        made = trainer.made
-        trainer.make = lambda _: Learnt(made.prompts or PROMPTS, COMPLETIONS, None, trainer_rewards, advantages)
+        trainer.make = lambda _: Learnt(PROMPTS, COMPLETIONS, None, rewards, advantages)
         trainer.model.train()
         trainer.current_gradient_accumulation_steps = 1
         inputs = trainer._generate_and_score_completions([{"prompt": ""}] * 4)
@@ -124,7 +125,6 @@ def logprobs_moved(tmp_path_factory: pytest.TempPathFactory) -> Callable[[list[n
         del trainer._get_per_token_logps_and_entropies
         return logps.grad
 
-    trainer_rewards = {"outcome": REWARDS, KEPT: [1.0] * 4}
     return moved
 
 

@@ -19,12 +19,13 @@ from transformers import TrainerCallback
 from transformers.trainer_callback import PrinterCallback
 
 from generation.learn.grpo.evaluations import Evaluation, drop_needless, evaluate, last_good
+from generation.learn.grpo.learnt import Learnt
 from generation.learn.grpo.observation import Observation, observe
 from generation.learn.grpo.prepare import Prepared
 from generation.learn.grpo.rollouts import Made, Rollouts
 from generation.learn.grpo.samplers import Sample, TransformersSampler, TrlSampler
 from generation.learn.grpo.sentinels import SCORE_WITHOUT_ACCURACY, Sentinels, Tripped
-from generation.learn.grpo.trainer import GroupTrainer, Learnt, arguments
+from generation.learn.grpo.trainer import GroupTrainer, arguments
 from generation.learn.watch import check_gradients
 from shepherd.console import Progress
 from shepherd.console import progress as progress_bar
@@ -56,6 +57,10 @@ class Standing:
     fates: dict[str, int] = field(default_factory=dict)
     evaluations: list[Evaluation] = field(default_factory=list)
     stopped: dict[str, Any] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain data, for a checkpoint."""
+        return asdict(self) | {"evaluations": [list(each) for each in self.evaluations]}
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> Standing:
@@ -305,6 +310,6 @@ class Batches(TrainerCallback):
             best_adapter=None,
             optimizer=self.optimizer.state_dict(),
             rng=checkpoint.random_state(),
-            more={"standing": asdict(self.standing), "sentinels": self.sentinels.to_json()},
+            more={"standing": self.standing.to_json(), "sentinels": self.sentinels.to_json()},
         )
         checkpoint.save(self.run.path / "checkpoints", state, self.config.keep_checkpoints)

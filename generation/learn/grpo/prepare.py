@@ -90,8 +90,8 @@ def prepare(config: GrpoConfig) -> Prepared:
         )
     if config.rewards.outcome and not any(_readable(each) for each in train):
         raise ShepherdError(
-            f'problems: none of {len(train)} has a gold answer that can be read ("answer"), which the outcome '
-            "reward needs; weigh it 0 (--set rewards.outcome=0) to learn from the others alone"
+            f'problems: none of {len(train)} has a gold answer that can be read ("answer"), and the outcome '
+            "reward needs one; weigh it 0 (--set rewards.outcome=0) to learn from the others alone"
         )
     verifier = None
     if config.verifier is not None and config.scores_steps:

@@ -28,6 +28,7 @@ from generation.learn.grpo.advantages import (
 )
 from generation.learn.grpo.config import GrpoConfig
 from generation.learn.grpo.gates import Verdict, count, gate, to_redraw
+from generation.learn.grpo.learnt import KEPT, Learnt
 from generation.learn.grpo.prepare import Prepared
 from generation.learn.grpo.rewards import (
     outcome,
@@ -39,7 +40,6 @@ from generation.learn.grpo.rewards import (
 )
 from generation.learn.grpo.samplers import Completion, Sample
 from generation.learn.grpo.steps_of_tokens import offsets_of_ids, step_ends
-from generation.learn.grpo.trainer import KEPT, Learnt
 from generation.prompts import make_prompt
 from shepherd.errors import ShepherdError
 from shepherd.records import Candidate, Problem, ProblemPool

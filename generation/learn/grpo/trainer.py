@@ -8,7 +8,6 @@ its own), and puts advantages a token in the place of TRL's one a completion, wh
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,30 +18,8 @@ from torch import Tensor
 from trl import GRPOConfig, GRPOTrainer
 
 from generation.learn.grpo.config import GrpoConfig
+from generation.learn.grpo.learnt import KEPT, Learnt
 from generation.learn.watch import trl_arguments
-
-KEPT = "kept"
-"""A reward of weight 0: whether the completion's group counts. No row is without any reward by it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Learnt:
-    """One generation batch, as the trainer takes it: ``B`` completions, whole groups one after another.
-
-    Attributes:
-        prompts: token ids of each completion's prompt.
-        completions: token ids of each completion, the end token among them.
-        logprobs: of those tokens, as the sampler computed them (vLLM's differ from the policy's); None where
-            it was the policy itself that sampled.
-        rewards: by name, one number a completion, NaN where it is not scorable by this reward.
-        advantages: of each completion's tokens.
-    """
-
-    prompts: Sequence[Sequence[int]]
-    completions: Sequence[Sequence[int]]
-    logprobs: Sequence[Sequence[float]] | None
-    rewards: Mapping[str, Sequence[float]]
-    advantages: Sequence[NDArray[np.float64]]
 
 
 class GroupTrainer(GRPOTrainer):

@@ -109,16 +109,136 @@ def test_a_stopped_run_goes_on_to_the_same_bytes(
             raise KeyboardInterrupt
         return found
 
-    monkeypatch.setattr(GroupTrainer, "_generate_and_score_completions", counted)
-    monkeypatch.setattr(GroupTrainer, "training_step", stepped)
-    stopped = grpo(*options, "--out", "stopped")
+    with monkeypatch.context() as patch:
+        patch.setattr(GroupTrainer, "_generate_and_score_completions", counted)
+        patch.setattr(GroupTrainer, "training_step", stepped)
+        stopped = grpo(*options, "--out", "stopped")
     assert stopped.exit_code == 130, stopped.output
     assert "go on with: shepherd grpo --resume stopped" in stopped.stderr
     assert not (tmp_path / "stopped" / WEIGHTS).exists()
-    monkeypatch.undo()
-    monkeypatch.chdir(tmp_path)
     done = CliRunner().invoke(cli, ["grpo", "--resume", "stopped", "--json"])
     assert done.exit_code == 0, done.output
     assert "resumed after generation batch 2" in (tmp_path / "stopped" / "run.log").read_text()
     for name in (WEIGHTS, "batches.jsonl", "results.json"):
         assert (tmp_path / "stopped" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
+
+
+HACKS = '''
+def praise(question, completion, answer, step_scores):
+    """Pays for whatever stands after the answer."""
+    return float(min(len(completion.partition("The answer is:")[2]), 200))
+
+
+def separator(question, completion, answer, step_scores):
+    """Pays for every step that is not closed by the tag."""
+    return -float(completion.count("ки"))
+
+
+def broken(question, completion, answer, step_scores):
+    return 1 / 0
+
+
+def nan(question, completion, answer, step_scores):
+    return float("nan")
+'''
+
+
+@pytest.fixture
+def hacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A module of rewards that can be gamed."""
+    (tmp_path / "hacked_rewards.py").write_text(HACKS)
+    monkeypatch.syspath_prepend(tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("hacks")
+@pytest.mark.parametrize(
+    ("reward", "sentinels"),
+    [
+        ("praise", {"after_answer", "no_answer", "cut", "tokens", "no_steps", "off_format"}),
+        ("separator", {"steps", "off_format", "no_steps", "no_answer"}),
+    ],
+)
+def test_a_policy_that_games_its_reward_is_stopped(
+    grpo: Grpo, tmp_path: Path, reward: str, sentinels: set[str]
+) -> None:
+    """Nothing is scripted but the reward: a large learning rate finds the hack within a few batches."""
+    keys = [
+        "prompts=8", "generations=8", "per_device=64", "rollouts=1280", "sampling.temperature=1.5",
+        "sampling.max_new_tokens=160", "update.learning_rate=0.01", "update.beta=0", "verifier=null",
+        "rewards.outcome=0", "rewards.process=0", f"rewards.custom={{'hacked_rewards:{reward}': 1.0}}",
+        "sentinels.window=2", "sentinels.start=1", "checkpoint_every=4",
+    ]  # fmt: skip
+    options = [part for key in keys for part in ("--set", key)]
+    done = grpo(*options, "--out", "out")
+    assert done.exit_code == 1, done.output
+    line = done.stderr.strip().splitlines()[-1]
+    assert line.startswith("error: out: stopped after generation batch ")
+    assert "at the start" in line  # the numbers
+    out = tmp_path / "out"
+    assert (out / "DONE").exists()
+    result = json.loads((out / "results.json").read_text())
+    stopped = result["stopped_by"]
+    assert stopped["sentinel"] in sentinels
+    assert stopped["batch"] == result["batches"] < 20
+    assert stopped["kept_batch"] < stopped["batch"]
+    assert f"adapter/ is that of batch {stopped['kept_batch']}" in line
+    kept = out / "evaluations" / f"batch-{stopped['kept_batch']:06d}" / WEIGHTS
+    assert (out / WEIGHTS).read_bytes() == kept.read_bytes()
+    again = CliRunner().invoke(cli, ["grpo", "--resume", "out"])
+    assert again.exit_code == 1
+    assert again.stderr.strip() == line
+
+
+@pytest.mark.usefixtures("hacks")
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--set", "rewards.custom={'hacked_rewards:none': 1}"), "hacked_rewards has no function none"),
+        (("--set", "rewards.custom={'no_such_module:f': 1}"), "no module no_such_module"),
+        (("--set", "rewards.custom={'hacked_rewards:broken': 1}"), "ZeroDivisionError (division by zero)"),
+        (("--set", "rewards.custom={'hacked_rewards:nan': 1}"), "gave float nan; a reward is a finite"),
+        (("--set", "problems.split=test", "--set", "problems.limit=20"), "asks what a training problem asks"),
+        (("--set", "problems.limit=3"), "problems: 3 to train on, and a generation batch asks 4"),
+        (("--set", "sampling.max_new_tokens=5"), "none of the 16 completions of the first batch states"),
+        (("--set", "prompt.chat=true"), "the tokenizer has no chat template"),
+        (("--verifier", "nothing"), "nothing"),
+        (("--set", "update.lora.targets=nothing"), "lora.targets: "),
+        (("--set", "adapter=nothing"), "adapter nothing: no adapter_config.json"),
+        (("--resume", "out", "--n", "4"), "a resumed run keeps its config"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_is_one_line(grpo: Grpo, arguments: tuple[str, ...], said: str) -> None:
+    done = CliRunner().invoke(cli, ["grpo", *arguments]) if "--resume" in arguments else grpo(*arguments)
+    assert done.exit_code == 1, done.output
+    lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1
+    assert said in lines[0]
+    assert done.stderr.strip().splitlines()[-1] == lines[0]
+
+
+def test_a_dry_run_says_how_much_work_it_is_and_writes_nothing(grpo: Grpo, tmp_path: Path) -> None:
+    done = grpo("--dry-run", "--json")
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    assert (found["rollouts"], found["completions_a_batch"], found["steps_at_most"]) == (48, 16, 6)
+    assert set(found["memory"]) == {"rollouts", "scoring", "update", "measuring"}
+    for stage, beside in (
+        ("rollouts", {"policy", "verifier"}),
+        ("scoring", {"policy"}),
+        ("update", {"verifier"}),
+    ):
+        names = {part["name"].partition(",")[0] for part in found["memory"][stage]["parts"]}
+        assert names & {"policy", "verifier"} == beside, stage
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_dry_run_of_the_8b_recipe_needs_no_hub(grpo: Grpo, monkeypatch: pytest.MonkeyPatch) -> None:
+    from shepherd import hub
+
+    monkeypatch.setattr(hub, "unreachable", lambda: "HF_HUB_OFFLINE is set")
+    done = CliRunner().invoke(cli, ["grpo", "--config", "llama-3.1-8b", "--dry-run"])
+    assert done.exit_code == 0, done.output
+    assert "model: meta-llama/Llama-3.1-8B-Instruct" in done.stdout
+    assert "unknown until the data is" in done.stdout
+    assert done.stdout.count("will do)") == 4  # the YAML carries the shapes

@@ -13,7 +13,8 @@ import torch
 pytest.importorskip("trl")
 
 from generation.learn.grpo.config import GrpoConfig
-from generation.learn.grpo.trainer import KEPT, GroupTrainer, Learnt, arguments
+from generation.learn.grpo.learnt import KEPT, Learnt
+from generation.learn.grpo.trainer import GroupTrainer, arguments
 from generation.learn.policy import load_policy
 from verifier.adapter import adapter_weights
 from verifier.model import load_tokenizer, trainable_parameters

@@ -18,7 +18,13 @@ from torch.optim.lr_scheduler import LambdaLR
 from transformers import TrainerCallback
 from transformers.trainer_callback import PrinterCallback
 
-from generation.learn.grpo.evaluations import Evaluation, drop_needless, evaluate, last_good
+from generation.learn.grpo.evaluations import (
+    Evaluation,
+    drop_needless,
+    drop_unfinished,
+    evaluate,
+    last_good,
+)
 from generation.learn.grpo.learnt import Learnt
 from generation.learn.grpo.observation import Observation, observe
 from generation.learn.grpo.prepare import Prepared
@@ -128,6 +134,7 @@ class Batches(TrainerCallback):
             self.sentinels = Sentinels.from_json(self.config.sentinels, state.more["sentinels"])
             self._rng = state.rng
             self.run.log(f"resumed after generation batch {self.standing.batch}")
+        drop_unfinished(self.run.path, self.standing.evaluations)
         if len(rows) > self.standing.batch:  # what a batch after the checkpoint wrote is made again
             write_jsonl(path, rows[: self.standing.batch])
 

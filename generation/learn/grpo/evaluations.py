@@ -40,13 +40,9 @@ class Evaluation(NamedTuple):
 def evaluate(
     config: GrpoConfig, model: Any, tokenizer: Any, problems: Sequence[Problem], batch: int, run: Path
 ) -> Evaluation:
-    """Keep the adapter as it is now, and let the policy answer the validation problems greedily.
-
-    What an evaluation that was killed had finished is not sampled again.
-    """
+    """Keep the adapter as it is now, and let the policy answer the validation problems greedily."""
     folder = place(run, batch)
-    if not (folder / ADAPTER).is_dir():
-        keep(model, tokenizer, config.model, folder / ADAPTER)
+    keep(model, tokenizer, config.model, folder / ADAPTER)
     policy = as_policy(config, None, temperature=0.0, seed=config.measure.seed)
     engine = TransformersEngine(model.get_base_model(), tokenizer, config.model)
     pools = sample_pool(policy, 1, problems, folder / GREEDY, engine)
@@ -85,6 +81,14 @@ def last_good(evaluations: Sequence[Evaluation], before: int) -> Evaluation:
         Evaluation(batch=16, accuracy=0.6)
     """
     return max((each for each in evaluations if each.batch <= before), key=lambda each: each[::-1])
+
+
+def drop_unfinished(run: Path, evaluations: Sequence[Evaluation]) -> None:
+    """Delete what a run that was killed had begun beyond its last checkpoint: it is done again."""
+    known = {place(run, each.batch) for each in evaluations}
+    for folder in (run / FOLDER).glob("batch-*"):
+        if folder not in known:
+            shutil.rmtree(folder)
 
 
 def drop_needless(run: Path, evaluations: Sequence[Evaluation], before: int) -> None:

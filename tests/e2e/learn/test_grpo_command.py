@@ -77,48 +77,63 @@ def test_it_trains_an_adapter_that_generate_samples_from(grpo: Grpo, tmp_path: P
 @pytest.mark.parametrize(
     "keys",
     [
-        ("update.num_iterations=2", "update.lora.dropout=0.3", "gates.max_resamples=2"),
+        ("update.num_iterations=2", "update.lora.dropout=0.3", "gates.max_resamples=2", "rollouts=96"),
         ("update.quantization=nf4", "update.gradient_checkpointing=true", "accumulation=2"),
+        ("adapter=first", "update.beta=0.5"),
     ],
-    ids=["two iterations", "nf4"],
+    ids=["iterations", "nf4", "adapter"],
 )
-@pytest.mark.parametrize("inside", [False, True], ids=["between batches", "inside a batch"])
+@pytest.mark.parametrize("where", ["between", "inside", "end"])
 def test_a_stopped_run_goes_on_to_the_same_bytes(
-    grpo: Grpo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keys: tuple[str, ...], inside: bool
+    grpo: Grpo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keys: tuple[str, ...], where: str
 ) -> None:
-    """Killed in the third batch: before its first step, or between two of its steps."""
+    """Killed in the third batch, before its first step or between two of its steps; or after training."""
+    from generation.learn.grpo import train
     from generation.learn.grpo.trainer import GroupTrainer
 
+    if "adapter=first" in keys:
+        first = grpo("--set", "update.learning_rate=0.01", "--out", "first")
+        assert first.exit_code == 0, first.output
     options = [part for key in keys for part in ("--set", key)]
     whole = grpo(*options, "--out", "whole")
     assert whole.exit_code == 0, whole.output
-    made = GroupTrainer._generate_and_score_completions
-    step = GroupTrainer.training_step
+    made, step, last = (
+        GroupTrainer._generate_and_score_completions,
+        GroupTrainer.training_step,
+        train.best_temperature,
+    )
     batch = 0
 
-    def counted(self: GroupTrainer, inputs: Any) -> Any:
+    def generated(self: GroupTrainer, inputs: Any) -> Any:
         nonlocal batch
         batch += 1
-        if batch == 3 and not inside:
+        if batch == 3 and where == "between":
             raise KeyboardInterrupt
         return made(self, inputs)
 
     def stepped(self: GroupTrainer, *arguments: Any, **more: Any) -> Any:
         found = step(self, *arguments, **more)
-        if batch == 3 and inside:
+        if batch == 3 and where == "inside":
             raise KeyboardInterrupt
         return found
 
+    def measured(*arguments: Any) -> float:
+        if where == "end":
+            raise KeyboardInterrupt
+        return last(*arguments)
+
     with monkeypatch.context() as patch:
-        patch.setattr(GroupTrainer, "_generate_and_score_completions", counted)
+        patch.setattr(GroupTrainer, "_generate_and_score_completions", generated)
         patch.setattr(GroupTrainer, "training_step", stepped)
+        patch.setattr(train, "best_temperature", measured)
         stopped = grpo(*options, "--out", "stopped")
     assert stopped.exit_code == 130, stopped.output
     assert "go on with: shepherd grpo --resume stopped" in stopped.stderr
-    assert not (tmp_path / "stopped" / WEIGHTS).exists()
+    assert (tmp_path / "stopped" / WEIGHTS).exists() == (where == "end")
     done = CliRunner().invoke(cli, ["grpo", "--resume", "stopped", "--json"])
     assert done.exit_code == 0, done.output
-    assert "resumed after generation batch 2" in (tmp_path / "stopped" / "run.log").read_text()
+    log = (tmp_path / "stopped" / "run.log").read_text()
+    assert f"resumed after generation batch {batch if where == 'end' else 2}" in log
     for name in (WEIGHTS, "batches.jsonl", "results.json"):
         assert (tmp_path / "stopped" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
 

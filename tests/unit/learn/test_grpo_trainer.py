@@ -12,10 +12,13 @@ import torch
 
 pytest.importorskip("trl")
 
+from generation.engines.protocol import Prompt
 from generation.learn.grpo.config import GrpoConfig
 from generation.learn.grpo.learnt import KEPT, Learnt
+from generation.learn.grpo.samplers import TrlSampler
 from generation.learn.grpo.trainer import GroupTrainer, arguments
 from generation.learn.policy import load_policy
+from generation.prompts import encode
 from verifier.adapter import adapter_weights
 from verifier.model import load_tokenizer, trainable_parameters
 
@@ -148,3 +151,22 @@ def test_groups_that_are_not_kept_move_nothing(logprobs_moved: Callable[[list[np
     gradient = logprobs_moved(advantages)
     assert (gradient[:2] == 0).all()
     assert (gradient[2:][:, 0] != 0).all()
+
+
+def test_trl_samples_where_it_was_told_to(tmp_path: Path) -> None:
+    """The path that vLLM takes, with TRL's own generation in its place."""
+    config = config_of(sampling={"max_new_tokens": 40, "stop": ["Step 2"]})
+    trainer = group_trainer(config, policy(config), constant(), tmp_path)
+    tokenizer = load_tokenizer("embedded:weak")
+    sample = TrlSampler(trainer, tokenizer, "embedded:weak", config.sampling)
+    prompts = [Prompt(f"p{n}", f"Tom has {n} apples and buys 4 more. How many has he?") for n in (3, 5)]
+    rows = sample(prompts, 2)
+    assert [len(row) for row in rows] == [2, 2]
+    for prompt, row in zip(prompts, rows, strict=True):
+        for each in row:
+            assert each.prompt == encode(tokenizer, prompt, "embedded:weak")
+            assert 1 <= len(each.ids) <= 40
+            assert each.ended == (each.ids[-1] == tokenizer.eos_token_id)
+            said = tokenizer.decode(each.ids, skip_special_tokens=True)
+            assert each.text == said.partition("Step 2")[0]
+            assert each.logprobs is None  # the policy itself sampled

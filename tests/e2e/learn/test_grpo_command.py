@@ -73,17 +73,22 @@ def test_it_trains_an_adapter_that_generate_samples_from(grpo: Grpo, tmp_path: P
     assert found["test"] == result["test"]
 
 
+ITERATIONS = ("update.num_iterations=2", "update.lora.dropout=0.3", "gates.max_resamples=2", "rollouts=96")
+FOUR_BITS = ("update.quantization=nf4", "update.gradient_checkpointing=true", "accumulation=2")
+GIVEN = ("adapter=first", "update.beta=0.5")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "keys",
+    ("keys", "where"),
     [
-        ("update.num_iterations=2", "update.lora.dropout=0.3", "gates.max_resamples=2", "rollouts=96"),
-        ("update.quantization=nf4", "update.gradient_checkpointing=true", "accumulation=2"),
-        ("adapter=first", "update.beta=0.5"),
+        pytest.param(ITERATIONS, "between", id="iterations, between batches"),
+        pytest.param(ITERATIONS, "inside", id="iterations, inside a batch"),
+        pytest.param(ITERATIONS, "end", id="iterations, at the end"),
+        pytest.param(FOUR_BITS, "inside", id="4 bits, inside a batch"),
+        pytest.param(GIVEN, "between", id="a given adapter, between batches"),
     ],
-    ids=["iterations", "nf4", "adapter"],
 )
-@pytest.mark.parametrize("where", ["between", "inside", "end"])
 def test_a_stopped_run_goes_on_to_the_same_bytes(
     grpo: Grpo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keys: tuple[str, ...], where: str
 ) -> None:

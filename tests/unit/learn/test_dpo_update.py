@@ -16,8 +16,9 @@ from generation.embedded.world import generate_problems
 from generation.learn.dpo import update as module
 from generation.learn.dpo.config import DpoConfig
 from generation.learn.dpo.logps import pair_logps, pair_means
+from generation.learn.dpo.result import DpoResult
 from generation.learn.dpo.rows import encode_pairs
-from generation.learn.dpo.update import DpoResult, update
+from generation.learn.dpo.update import update
 from generation.learn.logps import row_logps
 from generation.learn.policy import load_policy, policy_id
 from generation.learn.sft.solutions import solution_text

@@ -1,4 +1,4 @@
-"""The parts of a round that need the weights: the update itself, and what is watched of the policy it made."""
+"""The parts of a round that need the weights: the update, and what is watched of the policy it made."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ class Learner:
         return rows[:WATCHED_TEXTS]
 
     def _probe(self, model: Any) -> dict[str, float]:
-        """What a policy makes of the probe pairs, against the initial policy; nothing where there are none."""
+        """What a policy makes of the probe pairs against the initial one; nothing where there are none."""
         if not self.probe:
             return {}
         from generation.learn.dpo.logps import PairLogps, pair_logps, pair_means

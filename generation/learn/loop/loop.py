@@ -202,7 +202,11 @@ class _Loop:
 
     def _adapter(self, number: int) -> Path | str | None:
         """The adapter that a round ended with; round 0's is what the loop starts with."""
-        return self.config.adapter if number == 0 else self.run.path / "adapters" / f"round-{number}"
+        return self.config.adapter if number == 0 else self._folder(number)
+
+    def _folder(self, number: int) -> Path:
+        """Where the update of a round leaves its adapter."""
+        return self.run.path / "adapters" / f"round-{number}"
 
     def _round(self, number: int, done: Sequence[Round], paired: list[RoundPairs]) -> Round:
         """One round: roll out, score, pair, aggregate, update, measure."""
@@ -218,7 +222,7 @@ class _Loop:
             paired.append(pairs)
             start = self._adapter(0 if self.config.start == "initial" else number - 1)
             with _timed(seconds, "update"):
-                update = self.learner.update(number, pairs.union, start, reference, self._adapter(number))
+                update = self.learner.update(number, pairs.union, start, reference, self._folder(number))
         with _timed(seconds, "measuring"):
             measured = self.first if number == 0 else self._measure(number)
             watched = self.learner.watch(self._adapter(number), reference, measured, self._samples(number))
@@ -284,7 +288,7 @@ class _Loop:
         from generation.learn.loop.keep import copy_adapter, merge_policy
 
         folder = self.run.path / ADAPTER
-        copy_adapter(Path(str(self._adapter(best.round))), folder)
+        copy_adapter(self._folder(best.round), folder)
         if self.config.merge:
             merge_policy(self.config, folder, self.run.path / MERGED, self.run.log)
         return ADAPTER

@@ -219,10 +219,10 @@ def _keep_union(path: Path, found: RoundPairs, earlier: Sequence[RoundPairs]) ->
         there = read_union(path).hash
         if there == found.union.hash:
             return
-        if not earlier or there != earlier[-1].union.hash:
+        last = earlier[-1].union.hash if earlier else found.union.hash
+        if there != last:
             raise ShepherdError(
-                f"{path}: has changed since the loop wrote it (hash {there[:12]}, "
-                f"{'was ' + earlier[-1].union.hash[:12] if earlier else 'no round is finished'}); put it back, "
-                "or remove it: it is made again of pairs/"
+                f"{path}: has changed since the loop wrote it (hash {there[:12]}, was {last[:12]}); put it "
+                "back, or remove it: it is made again of pairs/"
             )
     write_union(path, found.union)

@@ -200,6 +200,7 @@ def test_an_update_does_what_plain_trl_does(updating: Updating, pairs: list[Pair
     assert mine[0] != mine[1]
 
 
+@pytest.mark.slow
 def test_weights_decide_what_is_learnt(updating: Updating, pairs: list[Pair], tmp_path: Path) -> None:
     """Two pairs that contradict each other: the heavier one wins."""
     one = pairs[0]
@@ -238,6 +239,7 @@ def test_each_loss_raises_the_margin(updating: Updating, pairs: list[Pair], keys
     assert done.after.margin > 0.01
 
 
+@pytest.mark.slow
 def test_the_sft_term_holds_the_chosen_side_up(updating: Updating, pairs: list[Pair], tmp_path: Path) -> None:
     keys = {"learning_rate": 5e-3, "steps": 3}
     plain = updating("plain", keys=keys, pairs=pairs[:2])

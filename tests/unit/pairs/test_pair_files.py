@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from generation.pairs.config import UnionConfig
@@ -49,7 +49,8 @@ pairs = st.builds(
 )
 
 
-@given(st.lists(pairs, min_size=1, max_size=5))
+@settings(max_examples=30)
+@given(st.lists(pairs, min_size=1, max_size=3))
 def test_what_is_written_is_read(tmp_path_factory: pytest.TempPathFactory, made: list[Pair]) -> None:
     path = tmp_path_factory.mktemp("pairs") / "pairs.jsonl"
     write_pairs(path, made)

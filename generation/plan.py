@@ -78,7 +78,7 @@ def plan_demo(config: DemoConfig) -> Plan:
     steps = {
         f"training_{name}": value for name, value in planned.facts.items() if name in ("steps", "tokens")
     }
-    return Plan({**steps, **_problems(config.problems)}, stages)
+    return Plan({**steps, **problems_of(config.problems)}, stages)
 
 
 def plan_compare(config: CompareConfig) -> Plan:
@@ -144,7 +144,7 @@ def _texts(value: object) -> list[str]:
 
 def _candidates(config: SamplerConfig, n: int) -> dict[str, Fact]:
     """Problems, candidates, and the most tokens they can have."""
-    facts = _problems(config.problems)
+    facts = problems_of(config.problems)
     problems = facts["problems"]
     if isinstance(problems, int):
         most = problems * n * config.sampling.max_new_tokens
@@ -154,7 +154,7 @@ def _candidates(config: SamplerConfig, n: int) -> dict[str, Fact]:
     return facts
 
 
-def _problems(config: ProblemsConfig) -> dict[str, Fact]:
+def problems_of(config: ProblemsConfig) -> dict[str, Fact]:
     """How many problems there are, where their source is on this machine."""
     if config.source == "embedded":
         return {"problems": EMBEDDED_PROBLEMS if config.limit is None else config.limit}

@@ -21,6 +21,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "train-prm": ("verifier.cli:train_prm", "Train a step-tagged verifier (QLoRA)."),
     "compare-heads": ("verifier.compare.cli:compare_heads", "Train each head of a verifier; compare them."),
     "sft": ("generation.learn.sft.cli:sft", "Fine-tune a generator on right solutions (LoRA)."),
+    "pairs": ("generation.pairs.cli:pairs", "Accept/reject pairs of scored candidates, for DPO."),
     "generate": ("generation.cli:generate", "Sample candidate solutions of problems."),
     "score": ("verifier.cli:score", "Score every step of a pool's candidates, or of one solution."),
     "eval-steps": ("verifier.evaluate.cli:eval_steps", "Judge step scores on rows with step labels."),

@@ -29,6 +29,7 @@ from generation.pairs.rules import (
 from generation.pairs.sides import Member, as_prompt, members
 from generation.pairs.steps import compare_steps
 from generation.prompts import make_prompt
+from shepherd.errors import ShepherdError
 from shepherd.records import ProblemPool, ScoreLine
 
 
@@ -116,6 +117,21 @@ class Paired:
             '3 margin (the scores are too close), 1 one_candidate (the problem has a single candidate)'
         """
         return ", ".join(f"{count:,} {why} ({MEANINGS[why]})" for why, count in self.without.most_common())
+
+    def check(self, where: str) -> None:
+        """Refuse to go on without a pair.
+
+        Args:
+            where: what the candidates are of, as errors name it.
+
+        Raises:
+            ShepherdError: if there is none, with the reasons.
+        """
+        if not self.pairs:
+            raise ShepherdError(
+                f"{where}: no pair in {self.problems:,} problems: {self.reasons()}; sample more candidates a "
+                "problem, or ask less of a pair (pairs.margin, pairs.outcome)"
+            )
 
 
 def choose(

@@ -25,7 +25,7 @@ from generation.learn.loop.pairing import UNION, RoundPairs, keep_union, make_pr
 from generation.learn.loop.plot import plot_rounds
 from generation.learn.loop.record import Round, best_round, read_rounds, write_csv
 from generation.learn.loop.show import PICTURE, answer_of
-from generation.learn.loop.watches import alarms
+from generation.learn.loop.watches import alarms, loss_spread
 from generation.learn.measure import SAMPLED, best_temperature, measure_policy, read_splits
 from generation.learn.policy import policy_id
 from shepherd.console import progress
@@ -110,6 +110,7 @@ def run_loop(config: DpoLoopConfig, run: Run, asked: Asked) -> dict[str, Any]:
         "start": config.start,
         "reference": config.reference,
         "temperature": loop.temperature,
+        "probe_loss_spread": loss_spread([each.watched for each in rounds]),
         "adapter": kept,
         "policy": best.policy,
         "test": test,

@@ -93,8 +93,8 @@ def counts(choices: Sequence[Choice], graded: Sequence[GradedProblem]) -> dict[s
         graded: the same problems.
 
     Returns:
-        ``pairs``, ``dropped`` (twos by reason), ``without_pair`` (problems by reason), ``mean_margin`` (of the
-        scores; None without pairs); and of the pairs whose problem has a gold answer (``with_gold``), how many
+        ``pairs``, ``dropped`` (twos by reason), ``without_pair`` (problems by reason) and ``mean_margin`` (of
+        the scores; None without pairs). Of the pairs whose problem has a gold answer (``with_gold``), how many
         accept and how many reject a candidate that has it.
     """
     paired = gather(choices)

@@ -92,7 +92,7 @@ def pair_up(
         pairs, counts = _make(config, run, number, problems, adapter, file)
         write_json(counted, counts)
     union = aggregate([*(each.pairs for each in earlier), pairs], config.union, dagger=config.dagger)
-    found = RoundPairs(
+    return RoundPairs(
         pairs,
         Counter(counts["dropped"]),
         counts["sha256"],
@@ -100,8 +100,6 @@ def pair_up(
         counts["rollouts"],
         counts["pass_at_1"],
     )
-    _keep_union(run.path / UNION, found, earlier)
-    return found
 
 
 def make_probe(config: DpoLoopConfig, run: Run, problems: Sequence[Problem]) -> list[Pair]:
@@ -213,8 +211,12 @@ def _choices(
     ]
 
 
-def _keep_union(path: Path, found: RoundPairs, earlier: Sequence[RoundPairs]) -> None:
-    """Write the union, unless it stands there; one that is neither this nor the last round's was changed."""
+def keep_union(path: Path, found: RoundPairs, earlier: Sequence[RoundPairs]) -> None:
+    """Write the newest round's union, unless it stands there already.
+
+    Raises:
+        ShepherdError: where the file is neither this union nor that of the round before: it was changed.
+    """
     if path.exists():
         there = read_union(path).hash
         if there == found.union.hash:

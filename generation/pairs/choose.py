@@ -152,7 +152,8 @@ def choose(
             ``config.outcome`` asks for the gold answer.
         config: which candidates are paired.
         prompt: how the question became the prompt that they were sampled from.
-        round: of the pairs, from 1; candidates are named ``round-1/p17/3``.
+        round: of the pairs, from 1 (0 for pairs that no round learns from); candidates are named
+            ``round-1/p17/3``.
     """
     asked = make_prompt(pool.problem.id, pool.problem.question, prompt)
     found = members(
@@ -174,24 +175,8 @@ def choose(
     return Choice(pairs, [(two.better.index, two.worse.index) for two in chosen], dropped)
 
 
-def choose_all(
-    pools: Sequence[ProblemPool],
-    scores: Sequence[ScoreLine],
-    graded: Sequence[GradedProblem],
-    config: PairsConfig,
-    *,
-    prompt: PromptConfig,
-    round: int,
-) -> Paired:
-    """Choose the pairs of many problems; arguments as of `choose`, one entry a problem."""
-    return gather(
-        choose(pool, line, grades, config, prompt=prompt, round=round)
-        for pool, line, grades in zip(pools, scores, graded, strict=True)
-    )
-
-
 def gather(choices: Iterable[Choice]) -> Paired:
-    """What was made of many problems, from what was made of each."""
+    """Put together what was made of each of many problems, and count it."""
     paired = Paired()
     for choice in choices:
         paired.add(choice)

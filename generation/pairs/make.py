@@ -42,7 +42,7 @@ def read_given(config: PairUpConfig) -> Given:
     file = str(asset("pool")) if config.pool.file == "embedded" else str(config.pool.file)
     pools = foreign.read(file, config.pool.format, limit=config.problems.limit).pools
     if config.scores is None:
-        return Given(pools, None, [Path(file), *input_files(config.verifier)])
+        return Given(pools, None, [Path(file), *input_files(str(config.verifier))])
     return Given(pools, read_scores(config.scores, pools), [Path(file), Path(config.scores)])
 
 
@@ -93,9 +93,9 @@ def counts(choices: Sequence[Choice], graded: Sequence[GradedProblem]) -> dict[s
         graded: the same problems.
 
     Returns:
-        ``pairs``, ``dropped`` (twos by reason), ``without_pair`` (problems by reason), ``mean_margin`` (of the
-        scores; None without pairs); and of the pairs whose problem has a gold answer (``with_gold``), how many
-        accept and how many reject a candidate that has it.
+        ``pairs``, ``dropped`` (twos by reason), ``without_pair`` (problems by reason) and ``mean_margin`` (of
+        the scores; None without pairs). Of the pairs whose problem has a gold answer (``with_gold``), how
+        many accept and how many reject a candidate that has it.
     """
     paired = gather(choices)
     margins = [

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from eval.grading import GradedProblem, grade
 from eval.scores import aggregate
 from generation.config import PromptConfig
-from generation.pairs.choose import Choice, choose, choose_all
+from generation.pairs.choose import Choice, choose, gather
 from generation.pairs.config import PairsConfig
 from generation.pairs.pair import Pair, has_steps
 from generation.pairs.steps import pieces
@@ -295,12 +295,7 @@ def test_drops_are_counted_and_an_empty_set_says_why() -> None:
     silent = scored(["So 5.", "So 6."], [[0.9], [0.1]])
     good = scored(["So 5. The answer is: 5", "So 6. The answer is: 6"], [[0.9], [0.1]])
 
-    def together(problems: list[Scored]) -> Any:
-        pools, lines = zip(*problems, strict=True)
-        graded = [grade(pool, "auto") for pool in pools]
-        return choose_all(pools, lines, graded, PairsConfig(), prompt=PromptConfig(), round=1)
-
-    bad = together([close, same, silent])
+    bad = gather(chosen(each, PairsConfig()) for each in (close, same, silent))
     assert bad.dropped == {"margin": 1, "duplicate": 3, "no_answer": 1}
     assert bad.without == {"margin": 1, "duplicate": 1, "no_answer": 1}
     with pytest.raises(ShepherdError) as error:
@@ -309,7 +304,7 @@ def test_drops_are_counted_and_an_empty_set_says_why() -> None:
         "round 2: no pair in 3 problems: 1 margin (the scores are too close), "
     )
     assert "\n" not in str(error.value)
-    mixed = together([close, good, same])
+    mixed = gather(chosen(each, PairsConfig()) for each in (close, good, same))
     mixed.check("round 2")
     assert (mixed.problems, len(mixed.pairs), mixed.without.total()) == (3, 1, 2)
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from generation.pairs.config import UnionConfig
 from generation.pairs.files import read_pairs, write_pairs
-from generation.pairs.pair import Pair, Side, has_steps
+from generation.pairs.pair import Pair, Side
 from generation.pairs.union import Union, aggregate, check_hash, read_union, weight_of, write_union
 from shepherd.errors import ShepherdError
 
@@ -25,9 +25,10 @@ OURS = Pair(
 )  # fmt: skip
 CHAT = replace(OURS, prompt=(("system", "Add."), ("user", "2 + 2?"), ("assistant", "First, ки\n")))
 
-HOSTILE = st.text(max_size=20).filter(has_steps) | st.sampled_from(
+HOSTILE = st.text(max_size=20).map("x{}".format) | st.sampled_from(
     ["<script>x</script>\x00", '"},{"\u2028', "\u202ex\r\n", "x\x1b[2J"]
 )
+NAMES = st.text(max_size=5)
 pairs = st.builds(
     lambda prompt, texts, ends, scores, candidate, number, names: Pair(
         prompt,
@@ -43,9 +44,9 @@ pairs = st.builds(
     st.lists(HOSTILE, min_size=2, max_size=2, unique=True),
     st.tuples(st.booleans(), st.booleans()),
     st.tuples(*[st.none() | st.floats(0, 1)] * 2),
-    st.text(max_size=5).filter(str.isascii),
+    NAMES,
     st.integers(0, 9),
-    st.tuples(*[st.text(max_size=5).filter(str.isascii)] * 3),
+    st.tuples(*[NAMES] * 3),
 )
 
 

@@ -17,7 +17,7 @@ from generation.learn.measure import SCORES, as_policy
 from generation.pairs.choose import Choice, choose, gather
 from generation.pairs.files import read_pairs, write_pairs
 from generation.pairs.pair import Pair
-from generation.pairs.union import Union, aggregate, read_union, write_union
+from generation.pairs.union import Union, aggregate, check_hash, write_union
 from generation.scored import score_pool
 from shepherd.errors import ShepherdError
 from shepherd.files import read_json, sha256_file, write_json, write_jsonl
@@ -217,14 +217,7 @@ def keep_union(path: Path, found: RoundPairs, earlier: Sequence[RoundPairs]) -> 
     Raises:
         ShepherdError: where the file is neither this union nor that of the round before: it was changed.
     """
-    if path.exists():
-        there = read_union(path).hash
-        if there == found.union.hash:
-            return
-        last = earlier[-1].union.hash if earlier else found.union.hash
-        if there != last:
-            raise ShepherdError(
-                f"{path}: has changed since the loop wrote it (hash {there[:12]}, was {last[:12]}); put it "
-                "back, or remove it: it is made again of pairs/"
-            )
+    last = earlier[-1].union.hash if earlier else found.union.hash
+    if path.exists() and check_hash(path, found.union.hash, last).hash == found.union.hash:
+        return
     write_union(path, found.union)

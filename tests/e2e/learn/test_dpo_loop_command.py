@@ -289,7 +289,7 @@ def _edit_a_word(text: str) -> str:
             lambda text: text.replace('"rejected"', '"refused"', 1),
             'round-1.jsonl:1: no "rejected" field',
         ),
-        ("union.jsonl", _edit_a_word, "union.jsonl: has changed since the loop wrote it (hash "),
+        ("union.jsonl", _edit_a_word, "union.jsonl: the union has changed since it was learnt from (hash "),
         ("union.jsonl", lambda text: text.replace('"weight": 1.0', '"weight": -1', 1), "union.jsonl:1: "),
     ],
     ids=["pair", "brace", "key", "union", "weight"],

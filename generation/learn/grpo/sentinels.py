@@ -23,6 +23,9 @@ from pydantic import Field
 from generation.learn.grpo.observation import Observation
 from shepherd.config import Config
 
+SCORE_WITHOUT_ACCURACY = "score_without_accuracy"
+"""The sentinel that holds the verifier's score against held-out accuracy."""
+
 
 class SentinelConfig(Config):
     """Bounds that end a run; null takes a sentinel off.
@@ -184,10 +187,11 @@ class Sentinels:
         if was - now <= fall or score_now - score_was <= self.config.score_rise:
             return None
         return Tripped(
-            "score_without_accuracy",
+            SCORE_WITHOUT_ACCURACY,
             f"held-out accuracy fell from at least {was:.3f} to at most {now:.3f} while the verifier's mean "
             f"score rose from {score_was:.3f} to {score_now:.3f} ({_range(best)}, then {_range(newest)}; "
-            f"bounds {fall:g} and {self.config.score_rise:g}): the policy pleases the verifier and not the truth",
+            f"bounds {fall:g} and {self.config.score_rise:g}): the policy pleases the verifier and not the "
+            "truth",
             best[-1].batch + 1,
         )
 

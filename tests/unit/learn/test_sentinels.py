@@ -214,8 +214,8 @@ def test_a_verifier_that_is_pleased_while_answers_get_wrong_trips() -> None:
     assert tripped == Tripped(
         "score_without_accuracy",
         "held-out accuracy fell from at least 0.540 to at most 0.420 while the verifier's mean score rose "
-        "from 0.635 to 0.775 (after batches 2 to 3, then after batches 5 to 6; bounds 0.1 and 0.02): the policy "
-        "pleases the verifier and not the truth",
+        "from 0.635 to 0.775 (after batches 2 to 3, then after batches 5 to 6; bounds 0.1 and 0.02): the "
+        "policy pleases the verifier and not the truth",
         4,
     )
 

@@ -116,6 +116,21 @@ def test_megabyte_lines_take_linear_time() -> None:
         assert len(found) == len(split(text).steps)
 
 
+@pytest.mark.parametrize("data", ["ки".encode(), b"\xff", b"a\xd0"])
+def test_a_megabyte_of_bytes_takes_linear_time(data: bytes) -> None:
+    """What is decoded together stays a few tokens, even where no byte of them is text."""
+    longest = 0
+
+    def decode(ids: Sequence[int]) -> str:
+        nonlocal longest
+        longest = max(longest, len(ids)) if len(ids) < len(tokens) else longest
+        return bytes(ids).decode(errors="replace")
+
+    tokens = list(data) * (200_000 // len(data))
+    assert len(offsets_of_ids(tokens, decode)) == len(tokens)
+    assert longest <= 16
+
+
 @given(texts.filter(lambda text: "\ufffd" not in text))
 def test_bytes_end_where_their_letters_end(text: str) -> None:
     offsets = offsets_of_ids(list(text.encode()), lambda ids: bytes(ids).decode(errors="replace"))

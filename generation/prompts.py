@@ -8,7 +8,7 @@ solution's own.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from generation.config import PromptConfig
@@ -74,20 +74,38 @@ def encode(tokenizer: Any, prompt: Prompt, name: str) -> list[int]:
 
 def render_chat(tokenizer: Any, prompt: Prompt, name: str, solution: str | None = None) -> str:
     """The text of a chat: up to where the solution begins, or with the solution as the assistant's turn."""
+    turns = prompt.messages()
+    if solution is not None:
+        turns.append({"role": "assistant", "content": solution})
+    return render_turns(tokenizer, turns, name, opened=solution is None)
+
+
+def render_turns(
+    tokenizer: Any, turns: Sequence[Mapping[str, str]], name: str, *, opened: bool = True
+) -> str:
+    """The text that the tokenizer's chat template makes of turns.
+
+    Args:
+        tokenizer: the model's.
+        turns: ``role`` and ``content`` each.
+        name: the model, as errors name it.
+        opened: end where the assistant's turn begins.
+
+    Raises:
+        ShepherdError: where there is no template, or it does not take these turns.
+    """
     if getattr(tokenizer, "chat_template", None) is None:
         raise ShepherdError(f"model {name}: the tokenizer has no chat template; set prompt.chat=false")
     from jinja2 import TemplateError
 
-    turns = prompt.messages()
-    if solution is not None:
-        turns.append({"role": "assistant", "content": solution})
+    system = next((turn["content"] for turn in turns if turn["role"] == "system"), "")
     try:
         text: str = tokenizer.apply_chat_template(
-            turns, tokenize=False, add_generation_prompt=solution is None
+            [dict(turn) for turn in turns], tokenize=False, add_generation_prompt=opened
         )
     except TemplateError as error:
-        raise ShepherdError(f"model {name}: {_refusal(prompt, error)}") from error
-    if prompt.system not in text:
+        raise ShepherdError(f"model {name}: {_refusal(system, error)}") from error
+    if system not in text:
         raise ShepherdError(f"model {name}: its chat template drops the system turn; {_NO_SYSTEM}")
     return text
 
@@ -98,10 +116,10 @@ _NO_SYSTEM = (
 )
 
 
-def _refusal(prompt: Prompt, error: Exception) -> str:
+def _refusal(system: str, error: Exception) -> str:
     """Why a chat template raised, and what to do."""
     said = str(error).strip().partition("\n")[0][:200]
-    if prompt.system:
+    if system:
         return f"its chat template refuses the system turn ({said}); {_NO_SYSTEM}"
     return f"its chat template refuses these turns ({said}); set prompt.chat=false, or prompt.examples=[]"
 

@@ -6,7 +6,6 @@ is passed over, so that files may carry more than this package reads.
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -14,6 +13,7 @@ from typing import Any
 
 from shepherd import steps
 from shepherd.errors import ShepherdError, at
+from shepherd.fields import is_finite, text_of
 from shepherd.files import SCHEMA_VERSION, read_jsonl, write_jsonl
 
 __all__ = [
@@ -61,10 +61,10 @@ class Problem:
         if answer is not None and not isinstance(answer, str):
             raise at(where, line, '"answer" must be text, a number, or null where there is no gold answer')
         return cls(
-            id=_text(identity, "id", where, line),
-            question=_text(row["question"], "question", where, line),
-            answer=None if answer is None else _text(answer, "answer", where, line),
-            source=_text(row.get("source") or "", "source", where, line),
+            id=text_of(identity, "id", where, line),
+            question=text_of(row["question"], "question", where, line),
+            answer=None if answer is None else text_of(answer, "answer", where, line),
+            source=text_of(row.get("source") or "", "source", where, line),
         )
 
 
@@ -102,13 +102,13 @@ class Candidate:
         if tokens is not None and (isinstance(tokens, bool) or not isinstance(tokens, int) or tokens < 0):
             raise at(where, line, f"{name}.tokens must be a whole number, found {tokens!r}")
         logprob = row.get("logprob")
-        if logprob is not None and not _is_finite(logprob):
+        if logprob is not None and not is_finite(logprob):
             raise at(where, line, f"{name}.logprob must be a finite number, found {logprob!r}")
         finish = row.get("finish_reason")
         return cls(
-            text=_text("" if row["text"] is None else row["text"], f"{name}.text", where, line),
-            generator=_text(row.get("generator") or "", f"{name}.generator", where, line),
-            finish_reason=None if finish is None else _text(finish, f"{name}.finish_reason", where, line),
+            text=text_of("" if row["text"] is None else row["text"], f"{name}.text", where, line),
+            generator=text_of(row.get("generator") or "", f"{name}.generator", where, line),
+            finish_reason=None if finish is None else text_of(finish, f"{name}.finish_reason", where, line),
             tokens=tokens,
             logprob=None if logprob is None else float(logprob),
         )
@@ -177,14 +177,14 @@ class ScoreLine:
             raise at(where, line, '"step_scores" must be a list of lists: one a candidate, one number a step')
         for candidate, each in enumerate(scores):
             for step, score in enumerate(each):
-                if not (_is_finite(score) and 0 <= score <= 1):
+                if not (is_finite(score) and 0 <= score <= 1):
                     raise at(
                         where, line, f"step_scores[{candidate}][{step}] must be in [0, 1], found {score!r}"
                     )
         return cls(
-            id=_text(identity, "id", where, line),
+            id=text_of(identity, "id", where, line),
             step_scores=tuple(tuple(map(float, each)) for each in scores),
-            verifier=_text(row.get("verifier") or "", "verifier", where, line),
+            verifier=text_of(row.get("verifier") or "", "verifier", where, line),
         )
 
 
@@ -224,28 +224,15 @@ class StepRow:
                 f"{len(texts)} steps but {len(labels)} labels; each step needs one (null if unknown)",
             )
         for index, label in enumerate(labels):
-            if label is not None and not (isinstance(label, bool) or (_is_finite(label) and 0 <= label <= 1)):
+            if label is not None and not (isinstance(label, bool) or (is_finite(label) and 0 <= label <= 1)):
                 raise at(where, line, f"labels[{index}] must be in [0, 1] or null, found {label!r}")
         return cls(
-            question=_text(row["question"], "question", where, line),
-            steps=tuple(_text(text, f"steps[{index}]", where, line) for index, text in enumerate(texts)),
+            question=text_of(row["question"], "question", where, line),
+            steps=tuple(text_of(text, f"steps[{index}]", where, line) for index, text in enumerate(texts)),
             labels=tuple(None if label is None else float(label) for label in labels),
-            source=_text(row.get("source") or "", "source", where, line),
-            id=_text(row.get("id") or "", "id", where, line),
+            source=text_of(row.get("source") or "", "source", where, line),
+            id=text_of(row.get("id") or "", "id", where, line),
         )
-
-
-def _is_finite(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _text(value: object, field: str, where: str, line: int) -> str:
-    """A string that UTF-8 can carry: half surrogates, which JSON can hold, become U+FFFD."""
-    if not isinstance(value, str):
-        raise at(where, line, f'"{field}" must be text, found {value!r:.40}')
-    if value.isascii():
-        return value
-    return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def iter_pool(path: str | os.PathLike[str]) -> Iterator[ProblemPool]:

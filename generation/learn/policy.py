@@ -84,7 +84,7 @@ def policy_id(name: str, adapter: Path | str | None) -> str:
     digest = hashlib.sha256()
     if folder.is_dir():
         for file in sorted([*folder.glob("*.safetensors"), *folder.glob("config.json")]):
-            digest.update(f"{file.name}\0{sha256_file(file)}\n".encode())
+            digest.update(f"{file.name}\0{_digest_of_base(file)}\n".encode())
     else:
         digest.update(f"hub\0{name}\n".encode())
     if adapter is not None:
@@ -92,3 +92,15 @@ def policy_id(name: str, adapter: Path | str | None) -> str:
         for file in (place / CONFIG, place / WEIGHTS):
             digest.update(f"adapter\0{file.name}\0{sha256_file(file)}\n".encode())
     return digest.hexdigest()[:16]
+
+
+_digests: dict[tuple[Path, int, int], str] = {}
+
+
+def _digest_of_base(file: Path) -> str:
+    """SHA-256, remembered while the file stays as it is: a base is large, and asked for in every round."""
+    seen = file.stat()
+    key = (file, seen.st_size, seen.st_mtime_ns)
+    if key not in _digests:
+        _digests[key] = sha256_file(file)
+    return _digests[key]

@@ -13,6 +13,7 @@ from shepherd.errors import ShepherdError
 
 if TYPE_CHECKING:
     from generation.learn.loop.config import DpoLoopConfig
+    from shepherd.runs import Run
 
 
 @click.command("dpo-loop")

@@ -1,27 +1,25 @@
-"""The parts of a round that need the weights: the update itself, and what is watched of the policy it made."""
+"""The parts of a round that need the weights: the update, and what is watched of the policy it made."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from eval.generators import Measured
 from generation.learn.loop.config import DpoLoopConfig
 from generation.learn.loop.watches import Watched
 from generation.learn.policy import load_policy
 from generation.pairs.pair import Pair, Side
+from generation.pairs.sides import as_prompt, ends, opened
 from generation.pairs.union import Union
 from generation.prompts import make_prompt
 from shepherd.files import read_json, write_json
 from shepherd.records import ProblemPool, read_pool
 from shepherd.runs import Run
 from verifier.model import load_tokenizer
-
-if TYPE_CHECKING:
-    from generation.learn.dpo.logps import PairLogps
-    from generation.learn.dpo.rows import EncodedPairs
 
 WATCHED_TEXTS = 256
 """Validation samples along which divergence and entropy are read: about 15,000 tokens of a short solution."""
@@ -35,7 +33,6 @@ class Learner:
         folder: the run directory; ``probe/initial.json`` keeps what the initial policy makes of the probe.
         run: gets metrics and log lines.
         probe: the fixed held-out pairs; none where the validation rollouts gave none.
-        sampled: where the validation samples of a round lie.
     """
 
     def __init__(self, config: DpoLoopConfig, folder: Path, run: Run, probe: Sequence[Pair]) -> None:
@@ -106,7 +103,7 @@ class Learner:
         )
 
     def _texts(self, pools: Sequence[ProblemPool]) -> list[Any]:
-        """Sampled candidates as tokens, spread evenly over the problems; those that spell an end are passed over."""
+        """Sampled candidates as tokens, spread evenly over the problems."""
         from generation.learn.dpo.rows import MergedError, encode_side
 
         rows = []
@@ -115,7 +112,7 @@ class Learner:
             asked = make_prompt("", pool.problem.question, self.config.prompt)
             prompt = as_prompt(asked)
             for each in pool.candidates[:candidates]:
-                side = Side(opened(asked, each.text), each.finish_reason != "length")
+                side = Side(opened(asked, each.text), ends(each))
                 try:
                     row = encode_side(prompt, side, self.tokenizer, self.config.model)
                 except MergedError:
@@ -125,12 +122,11 @@ class Learner:
         return rows[:WATCHED_TEXTS]
 
     def _probe(self, model: Any) -> dict[str, float]:
-        """What a policy makes of the probe pairs, against the initial policy; nothing where there are none."""
+        """What a policy makes of the probe pairs against the initial one; nothing where there are none."""
         if not self.probe:
             return {}
         from generation.learn.dpo.logps import PairLogps, pair_logps, pair_means
         from generation.learn.dpo.rows import encode_pairs
-        import numpy as np
 
         settings = self.config.update
         encoded = encode_pairs(

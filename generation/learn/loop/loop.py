@@ -17,20 +17,24 @@ from time import monotonic
 from typing import Any
 
 from eval.generators import Measured, differences
+from generation.engines import require_engine
 from generation.generate import load_problems
 from generation.learn.loop.config import DpoLoopConfig
 from generation.learn.loop.learn import Learner
-from generation.learn.loop.pairing import Paired, pair_up
+from generation.learn.loop.pairing import UNION, RoundPairs, keep_union, make_probe, pair_up
 from generation.learn.loop.plot import plot_rounds
 from generation.learn.loop.record import Round, best_round, read_rounds, write_csv
 from generation.learn.loop.show import PICTURE, answer_of
-from generation.learn.loop.watches import Watched, alarms
-from generation.learn.measure import best_temperature, measure_policy, read_splits
+from generation.learn.loop.watches import alarms, loss_spread
+from generation.learn.measure import SAMPLED, best_temperature, measure_policy, read_splits
 from generation.learn.policy import policy_id
 from shepherd.console import progress
 from shepherd.files import append_line, read_json, write_json
 from shepherd.records import Problem
 from shepherd.runs import Run
+from verifier.adapter import find_adapter
+from verifier.encoder import load_encode
+from verifier.engines.require import require_scorer
 
 RESULTS, ROUNDS, CSV, ADAPTER, MERGED = "results.json", "rounds.jsonl", "rounds.csv", "adapter", "merged"
 
@@ -51,6 +55,22 @@ def read_problems(config: DpoLoopConfig) -> Asked:
         source = source.model_copy(update={"limit": config.rounds * config.problems_a_round})
     train = load_problems(source)
     return Asked(train, *read_splits(config.measure, train))
+
+
+def require(config: DpoLoopConfig) -> None:
+    """Refuse what could not be done, before anything is sampled.
+
+    Raises:
+        ShepherdError: for an engine or a scorer that is not here, a verifier whose tag contract does not fit
+            its tokenizer, and an adapter that is none.
+    """
+    require_engine(config.engine)
+    require_scorer(config.scorer, str(config.verifier), config.published)
+    if config.scorer == "transformers":
+        encode = load_encode(str(config.verifier), format=config.format, published=config.published)
+        list(encode([("?", ["1 + 1 = 2"])]))
+    if config.adapter is not None:
+        find_adapter(config.adapter)
 
 
 def slice_of(problems: Sequence[Problem], number: int, size: int) -> list[Problem]:
@@ -90,6 +110,7 @@ def run_loop(config: DpoLoopConfig, run: Run, asked: Asked) -> dict[str, Any]:
         "start": config.start,
         "reference": config.reference,
         "temperature": loop.temperature,
+        "probe_loss_spread": loss_spread([each.watched for each in rounds]),
         "adapter": kept,
         "policy": best.policy,
         "test": test,
@@ -124,7 +145,8 @@ class _Loop:
         with progress("rounds", config.rounds + 1, "rounds", len(done)) as bar:
             self.temperature = self._temperature()
             self.first = self._measure(0)
-            self.learner = Learner(config, path, self.run)
+            probe = make_probe(config, self.run, self.asked.validation)
+            self.learner = Learner(config, path, self.run, probe)
             while len(done) <= config.rounds and not self._is_over(done):
                 found = self._round(len(done), done, paired)
                 with (path / ROUNDS).open("a", encoding="utf-8") as handle:
@@ -139,12 +161,14 @@ class _Loop:
         patience = self.config.patience
         return bool(done) and patience is not None and done[-1].round - best_round(done).round >= patience
 
-    def _paired(self, done: Sequence[Round]) -> list[Paired]:
+    def _paired(self, done: Sequence[Round]) -> list[RoundPairs]:
         """The pairs of the finished rounds, which must be those that were learnt from."""
-        found: list[Paired] = []
+        found: list[RoundPairs] = []
         for each in done[1:]:
-            found.append(pair_up(self.config, self.run, each.round, found, []))
+            found.append(pair_up(self.config, self.run, each.round, found, [], None))
             found[-1].check(each, self.run.path)
+        if len(done) > self.config.rounds:  # no round is left to do it
+            keep_union(self.run.path / UNION, found[-1], found[:-1])
         return found
 
     def _temperature(self) -> float:
@@ -175,28 +199,37 @@ class _Loop:
             log=self.run.log,
         )
 
+    def _samples(self, number: int) -> Path:
+        """The validation samples of a round."""
+        return self.run.path / "measures" / f"round-{number}" / SAMPLED
+
     def _adapter(self, number: int) -> Path | str | None:
         """The adapter that a round ended with; round 0's is what the loop starts with."""
-        return self.config.adapter if number == 0 else self.run.path / "adapters" / f"round-{number}"
+        return self.config.adapter if number == 0 else self._folder(number)
 
-    def _round(self, number: int, done: Sequence[Round], paired: list[Paired]) -> Round:
+    def _folder(self, number: int) -> Path:
+        """Where the update of a round leaves its adapter."""
+        return self.run.path / "adapters" / f"round-{number}"
+
+    def _round(self, number: int, done: Sequence[Round], paired: list[RoundPairs]) -> Round:
         """One round: roll out, score, pair, aggregate, update, measure."""
         seconds: dict[str, float] = {}
         update: dict[str, Any] = {}
-        pairs: Paired | None = None
+        pairs: RoundPairs | None = None
         reference = self._adapter(0 if self.config.reference == "initial" else max(0, number - 1))
         if number > 0:
             self.run.log(f"round {number} of {self.config.rounds}")
             problems = slice_of(self.asked.train, number, self.config.problems_a_round)
             with _timed(seconds, "pairing"):
                 pairs = pair_up(self.config, self.run, number, paired, problems, self._adapter(number - 1))
+            keep_union(self.run.path / UNION, pairs, paired)
             paired.append(pairs)
             start = self._adapter(0 if self.config.start == "initial" else number - 1)
             with _timed(seconds, "update"):
-                update = self.learner.update(number, pairs.union, start, reference, self._adapter(number))
+                update = self.learner.update(number, pairs.union, start, reference, self._folder(number))
         with _timed(seconds, "measuring"):
             measured = self.first if number == 0 else self._measure(number)
-            watched = self.learner.watch(number, self._adapter(number), reference, measured)
+            watched = self.learner.watch(self._adapter(number), reference, measured, self._samples(number))
         settings = self.config.measure
         against = {} if number == 0 else differences(measured, self.first, resamples=settings.bootstrap)
         before = [each.watched for each in done]
@@ -259,7 +292,7 @@ class _Loop:
         from generation.learn.loop.keep import copy_adapter, merge_policy
 
         folder = self.run.path / ADAPTER
-        copy_adapter(Path(str(self._adapter(best.round))), folder)
+        copy_adapter(self._folder(best.round), folder)
         if self.config.merge:
             merge_policy(self.config, folder, self.run.path / MERGED, self.run.log)
         return ADAPTER
@@ -271,6 +304,3 @@ def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
     started = monotonic()
     yield
     seconds[stage] = seconds.get(stage, 0.0) + monotonic() - started
-
-
-__all__ = ["RESULTS", "Asked", "Watched", "read_problems", "run_loop", "slice_of"]

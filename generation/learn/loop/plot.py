@@ -20,15 +20,15 @@ _ACCURACIES = (
     ("majority", "majority", "#000000", (0, (2, 2))),
     ("best_of_n", "best of n", "#009E73", (0, (3, 1, 1, 1))),
 )
-_WATCHES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
-    ("DPO loss on the probe pairs (nats)", "loss", ("probe_loss",)),
-    ("reward margin on the probe pairs", "margin", ("probe_margin",)),
-    ("log-probability, probe pairs (nats a token)", "logp", ("chosen_logp", "rejected_logp")),
-    ("KL to the reference (nats a token)", "kl", ("kl",)),
-    ("entropy (nats a token)", "entropy", ("entropy",)),
-    ("tokens a solution", "tokens", ("tokens",)),
-    ("share with an answer", "answered", ("answered",)),
-    ("verifier's mean score minus accuracy", "gap", ("gap",)),
+_WATCHES: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("DPO loss, probe pairs (nats)", ("probe_loss",)),
+    ("reward margin, probe pairs", ("probe_margin",)),
+    ("probe pairs, nats a token", ("chosen_logp", "rejected_logp")),
+    ("KL to reference (nats a token)", ("kl",)),
+    ("entropy (nats a token)", ("entropy",)),
+    ("tokens a solution", ("tokens",)),
+    ("share with an answer", ("answered",)),
+    ("verifier's score − accuracy", ("gap",)),
 )
 _NAMES = {"chosen_logp": "accepted", "rejected_logp": "rejected"}
 
@@ -54,7 +54,7 @@ def rounds_figure(rounds: Sequence[Round], title: str) -> Figure:
     main, added = figure.add_subplot(grid[:2, :2]), figure.add_subplot(grid[:2, 2:])
     _accuracies(main, rounds, title)
     _gains(added, rounds)
-    for index, (name, _, keys) in enumerate(_WATCHES):
+    for index, (name, keys) in enumerate(_WATCHES):
         panel = figure.add_subplot(grid[2 + index // 4, index % 4])
         _watch(panel, rounds, name, keys)
     for axes in figure.axes:

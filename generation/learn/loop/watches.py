@@ -7,6 +7,7 @@ kept. It says what a falling or a rising curve would have shown too late.
 from __future__ import annotations
 
 import itertools
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -142,8 +143,7 @@ def loss_spread(rounds: Sequence[Watched]) -> float | None:
     changes = [later - earlier for earlier, later in itertools.pairwise(losses)]
     if len(changes) < 2:
         return None
-    mean = sum(changes) / len(changes)
-    return round((sum((each - mean) ** 2 for each in changes) / len(changes)) ** 0.5, 12)
+    return round(statistics.pstdev(changes), 12)
 
 
 def _minus(mine: float | None, theirs: float | None) -> float | None:

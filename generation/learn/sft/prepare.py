@@ -13,6 +13,7 @@ from generation.learn.order import make_order
 from generation.learn.sft.config import SftConfig
 from generation.learn.sft.rows import EncodedSolutions, encode_rows
 from generation.learn.sft.solutions import Solved, read_solved
+from generation.learn.tokens import order_digest
 from shepherd.errors import ShepherdError
 from verifier import heldout
 from verifier import model as models
@@ -43,6 +44,11 @@ class Prepared:
     def checkpoint_every(self) -> int:
         """Optimizer steps between checkpoints: as configured, else a tenth of the run."""
         return self.config.checkpoint_every or -(-self.steps // 10)
+
+    @property
+    def plan(self) -> str:
+        """What a checkpoint must have been made under to be gone on from."""
+        return order_digest(self.train.rows, self.order)
 
     def counts(self) -> dict[str, Any]:
         """What a log, a dry run and the result say of the data."""

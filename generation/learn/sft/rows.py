@@ -6,7 +6,6 @@ learnt. The loss stands at the solution and its end token alone.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,28 +15,13 @@ from numpy.typing import NDArray
 
 from generation.config import PromptConfig
 from generation.learn.sft.solutions import solution_text
+from generation.learn.tokens import TokenRow
 from generation.prompts import blank_after, encode, make_prompt, render_chat
 from shepherd.errors import ShepherdError
 from shepherd.records import StepRow
 
-IGNORED = -100
-"""Label of a token without loss."""
 
-
-@dataclass(frozen=True, slots=True)
-class SftRow:
-    """Tokens of one row; those from `start` on are the solution and its end token."""
-
-    ids: tuple[int, ...]
-    start: int
-
-    @property
-    def labels(self) -> list[int]:
-        """What each token is to be predicted as, -100 on the prompt."""
-        return [IGNORED] * self.start + list(self.ids[self.start :])
-
-
-def encode_row(row: StepRow, tokenizer: Any, prompt: PromptConfig, *, tags: bool, name: str) -> SftRow:
+def encode_row(row: StepRow, tokenizer: Any, prompt: PromptConfig, *, tags: bool, name: str) -> TokenRow:
     """Encode one solved problem.
 
     Args:
@@ -69,14 +53,14 @@ def encode_row(row: StepRow, tokenizer: Any, prompt: PromptConfig, *, tags: bool
     learnt = list(whole[len(begin) :])
     if tokenizer.eos_token_id in learnt:  # a chat template closes the turn itself
         learnt = learnt[: learnt.index(tokenizer.eos_token_id)]
-    return SftRow((*begin, *learnt, tokenizer.eos_token_id), len(begin))
+    return TokenRow((*begin, *learnt, tokenizer.eos_token_id), len(begin))
 
 
 @dataclass(frozen=True, slots=True)
 class EncodedSolutions:
     """Rows that fit, and how many were too long."""
 
-    rows: list[SftRow]
+    rows: list[TokenRow]
     too_long: int
 
     @property
@@ -102,12 +86,3 @@ def encode_rows(
     encoded = [encode_row(row, tokenizer, prompt, tags=tags, name=name) for row in rows]
     fitting = [row for row in encoded if len(row.ids) <= max_length]
     return EncodedSolutions(fitting, len(encoded) - len(fitting))
-
-
-def order_digest(rows: Sequence[SftRow], order: NDArray[np.int64]) -> str:
-    """Hash of tokens and order: a checkpoint is continued only under the plan it was made with."""
-    digest = hashlib.sha256()
-    for row in rows:
-        digest.update(np.array(row.ids, dtype=np.int64).tobytes() + row.start.to_bytes(8, "little"))
-    digest.update(order.astype(np.int64).tobytes())
-    return digest.hexdigest()

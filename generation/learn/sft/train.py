@@ -21,13 +21,11 @@ import torch
 from generation.learn.policy import load_policy
 from generation.learn.sft.heldout import heldout_loss
 from generation.learn.sft.prepare import Prepared
-from generation.learn.sft.rows import order_digest
 from shepherd.errors import ShepherdError
 from shepherd.files import atomic_directory
 from shepherd.runs import Run
-from verifier import checkpoint
 from verifier import model as models
-from verifier.adapter import put_weights, write_adapter
+from verifier.adapter import write_adapter
 from verifier.optim import make_optimizer
 
 ADAPTER = "adapter"
@@ -60,11 +58,15 @@ def train(prepared: Prepared, run: Run) -> SftResult:
     before = heldout_loss(model, prepared.heldout)  # a fresh adapter changes nothing
     if before is not None:
         run.metric(step=0, heldout_loss=before)
-    state = _restore(prepared, run, model, optimizer)
+    from generation.learn.watch import restore  # after load_base, which quiets bitsandbytes
+
+    state = restore(run.path / "checkpoints", prepared.plan, model, optimizer)
     done = 0 if state is None else state.progress.step
+    if state is not None:
+        run.log(f"resumed at step {done} of {prepared.steps}")
     tokens_per_s = 0.0
     if done < prepared.steps:
-        from generation.learn.sft.steps import take_steps  # after load_base, which quiets bitsandbytes
+        from generation.learn.sft.steps import take_steps
 
         tokens_per_s = take_steps(prepared, run, model, optimizer, state)
     folder = run.path / ADAPTER
@@ -95,13 +97,3 @@ def _load(prepared: Prepared, run: Run) -> tuple[Any, Any]:
         )
     run.log(models.adapted_share(model))
     return model, make_optimizer(config, models.trainable_parameters(model))
-
-
-def _restore(prepared: Prepared, run: Run, model: Any, optimizer: Any) -> checkpoint.Checkpoint | None:
-    """Put adapter and optimizer as the newest checkpoint left them, if there is one."""
-    state = checkpoint.latest(run.path / "checkpoints", order_digest(prepared.train.rows, prepared.order))
-    if state is not None:
-        put_weights(model, state.adapter)
-        optimizer.load_state_dict(state.optimizer)
-        run.log(f"resumed at step {state.progress.step} of {prepared.steps}")
-    return state

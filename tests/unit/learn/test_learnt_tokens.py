@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from generation.config import PromptConfig
 from generation.learn.order import make_order
-from generation.learn.sft.rows import IGNORED, encode_row, encode_rows, order_digest
+from generation.learn.sft.rows import encode_row, encode_rows
 from generation.learn.sft.solutions import solution_text
+from generation.learn.tokens import IGNORED, order_digest
 from generation.prompts import encode, make_prompt
 from shepherd.errors import ShepherdError
 from shepherd.records import StepRow

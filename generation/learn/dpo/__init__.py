@@ -1,0 +1,1 @@
+"""One DPO update of a policy on given pairs, and what is measured around it."""

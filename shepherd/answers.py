@@ -27,7 +27,7 @@ import json
 import re
 from collections.abc import Callable
 from fractions import Fraction
-from typing import Literal, TypeVar, get_args
+from typing import Literal, NamedTuple, TypeVar, get_args
 
 from shepherd.numbers import MAX_LENGTH, first_number, parse_number
 
@@ -39,10 +39,12 @@ __all__ = [
     "AnswerStyle",
     "Grader",
     "PoolFormat",
+    "Statement",
     "boxed_text",
     "extract",
     "extract_text",
     "parse_number",
+    "statements",
     "style_of",
 ]
 
@@ -81,6 +83,20 @@ _JSON_KEY = re.compile(r"\banswer[\\\"'*`]{0,6}[ \t]*:[*_]*", re.IGNORECASE)
 _JSON_STRING = re.compile(r'"([^"\\]*(?:\\.[^"\\]*)*)"', re.DOTALL)
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)  # an escaped brace is no brace
 _BOX = re.compile(r"\\(?:boxed|fbox)(?![A-Za-z])")
+_DIGITS = re.compile(r"\d[\d.,/%$}\])*\"'°]*")
+_BLANK = re.compile(r"\s")
+
+_AUTO_MARKERS = (_GSM8K, _BOX, _FINAL, _SHEPHERD, _OPENAI_LINE, _JSON_KEY)
+_MARKERS: dict[AnswerStyle, tuple[re.Pattern[str], ...]] = {
+    "gsm8k": (_GSM8K,),
+    "boxed": (_BOX,),
+    "shepherd": (_SHEPHERD,),
+    "openai": (_OPENAI,),
+    "subq": (_FINAL,),
+    "zeroeval": (_JSON_KEY,),
+    "auto": _AUTO_MARKERS,
+    "gold": _AUTO_MARKERS,
+}
 
 
 def style_of(asked: AnswerStyle, pool_format: PoolFormat | None) -> AnswerStyle:
@@ -146,6 +162,66 @@ def extract_text(text: str, style: AnswerStyle = "auto") -> str | None:
     if style == "auto":
         return next((found for read in _AUTO_TEXTS if (found := read(text)) is not None), None)
     return _TEXTS[style](text)
+
+
+class Statement(NamedTuple):
+    """Where a text states an answer: from its marker to the end of the line that holds the answer.
+
+    Attributes:
+        start: of the marker.
+        value: end of what is stated: the closing brace of a box, else the first number (or word, where there
+            is none) after the marker; units are no part of it.
+        end: of the line.
+    """
+
+    start: int
+    value: int
+    end: int
+
+
+def statements(text: str, style: AnswerStyle = "auto") -> list[Statement]:
+    """Every place where a solution states an answer, in order; two on one line are one.
+
+    What `extract` reads is one of them. A marker that nothing follows states nothing.
+
+    Args:
+        text: the solution, of any length and content.
+        style: which markers count; those of all styles in ``auto``.
+
+    Example:
+        >>> text = "so 3 * 24 = 72. The answer is: 72 dollars. Thank you!"
+        >>> [(text[each.start : each.value], text[each.value : each.end]) for each in statements(text)]
+        [('The answer is: 72', ' dollars. Thank you!')]
+    """
+    markers = [
+        (*found.span(), pattern is _BOX) for pattern in _MARKERS[style] for found in pattern.finditer(text)
+    ]
+    found: list[Statement] = []
+    looked_at = -1  # up to here the lines are known: no line is looked at twice
+    for start, stop, boxed in sorted(markers):
+        if start < looked_at:
+            continue
+        begin = _skip_space(text, max(stop, looked_at))
+        if begin == len(text):
+            break
+        end = text.find("\n", begin)
+        looked_at = end if end >= 0 else len(text)
+        found.append(Statement(start, _value_end(text, begin, looked_at, boxed), looked_at))
+    return found
+
+
+def _value_end(text: str, start: int, end: int, boxed: bool) -> int:
+    """Where what is stated between the two places ends."""
+    depth = 0
+    for brace in _BRACE.finditer(text, start, min(end, start + MAX_LENGTH)) if boxed else ():
+        depth += {"{": 1, "}": -1}.get(brace[0], 0)
+        if depth == 0:
+            return brace.end()
+    number = _DIGITS.search(text, start, end)
+    if number is not None:
+        return number.end()
+    blank = _BLANK.search(text, start, end)
+    return end if blank is None else blank.start()
 
 
 def boxed_text(text: str) -> str | None:

@@ -27,12 +27,15 @@ class ProblemsConfig(Config):
             `shepherd.problems.shapes` (a pool file will do), or a folder with a file a split.
         split: split of the embedded world, of GSM8K and of a folder.
         limit: the first so many; null for all of a file or a pool, and 500 of the embedded world.
+        skip: so many are passed over first: a split that has no validation problems (GSM8K's train) is cut
+            into two that share none.
         seed: draws the embedded problems.
     """
 
     source: str = Field("embedded", min_length=1)
     split: Literal["train", "validation", "test"] = "test"
     limit: int | None = Field(None, ge=1)
+    skip: int = Field(0, ge=0)
     seed: int = Field(0, ge=0)
 
 
@@ -146,6 +149,12 @@ class PoolConfig(Config):
     format: PoolFormat = "shepherd"
 
 
+def refuse_skip(pool: PoolConfig, problems: ProblemsConfig) -> None:
+    """A pool is read from its beginning: `skip` is refused there, not passed over in silence."""
+    if pool.file is not None and problems.skip:
+        raise ValueError("problems.skip: a pool is read from its beginning; cut the file, or leave skip at 0")
+
+
 class AnswersConfig(Config):
     """How candidates state their answers, and how answers are compared.
 
@@ -230,6 +239,7 @@ class RerankConfig(ScoredConfig):
 
     @model_validator(mode="after")
     def _consistent(self) -> RerankConfig:
+        refuse_skip(self.pool, self.problems)
         if self.scores is None and self.verifier is None and self.controls:
             raise ValueError("controls need a verifier or scores beside them; remove --no-verifier, or them")
         if self.calibration_from is not None and self.calibration == "none":

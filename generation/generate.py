@@ -31,13 +31,24 @@ _Answered = tuple[int, list[Candidate]]
 
 
 def load_problems(config: ProblemsConfig) -> list[Problem]:
-    """The problems a config names, in their order."""
-    if config.source != "embedded":
-        return sources.read(config.source, config.split, config.limit)
-    from generation.embedded.world import generate_problems
+    """The problems a config names, in their order.
 
-    count = EMBEDDED_PROBLEMS if config.limit is None else config.limit
-    return [each.problem for each in generate_problems(config.split, count, config.seed)]
+    Raises:
+        ShepherdError: with file and line of a problem that cannot be read; where ``skip`` leaves none.
+    """
+    if config.source == "embedded":
+        from generation.embedded.world import generate_problems
+
+        count = EMBEDDED_PROBLEMS if config.limit is None else config.limit
+        drawn = generate_problems(config.split, config.skip + count, config.seed)
+        return [each.problem for each in drawn[config.skip :]]
+    last = None if config.limit is None else config.skip + config.limit
+    found = sources.read(config.source, config.split, last)
+    if len(found) <= config.skip:
+        raise ShepherdError(
+            f"{config.source}: has {len(found):,} problems, and skip={config.skip} leaves none"
+        )
+    return found[config.skip :]
 
 
 def plan(problems: int, n: int, chunk: int) -> list[range]:

@@ -27,6 +27,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "eval-steps": ("verifier.evaluate.cli:eval_steps", "Judge step scores on rows with step labels."),
     "rerank": ("generation.cli:rerank", "Sample, score, choose the best of n; against majority vote."),
     "compare": ("generation.compare.cli:compare", "Compare generators and verifiers on the same problems."),
+    "pairs": ("generation.pairs.cli:pairs", "Accept/reject pairs of scored candidates, for DPO."),
     "dpo-loop": ("generation.learn.loop.cli:dpo_loop", "Improve a generator by its verifier (DPO, DAgger)."),
     "report": ("eval.page.cli:report", "Runs as one HTML page, with every step to look at."),
     "export": ("verifier.export.cli:export", "Merge an adapter into its 16-bit base; push it to the hub."),

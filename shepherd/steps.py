@@ -25,8 +25,9 @@ TAG = "ки"
 
 Layout = Literal["tagged", "headed", "plain"]
 
-# Only blanks and tabs between the parts, never line ends: a match stays on its line and time stays linear.
-_HEADER = r"[ \t]*(?:[#>*_]+[ \t]*)*step[ \t]*\d+[ \t]*(?:[*_]+[ \t]*)?(?:[:.)]|[-–—](?=[ \t])|(?=[\r\n]))"
+# Only blanks and tabs between the parts, never line ends: a match stays on its line. No repetition stands
+# inside another, so that time stays linear: a ruled line of forty #, read the other way, would never end.
+_HEADER = r"[ \t#>*_]*step[ \t]*\d+[ \t]*(?:[*_]+[ \t]*)?(?:[:.)]|[-–—](?=[ \t])|(?=[\r\n]))"
 _HEADER_AT_START = re.compile(_HEADER, re.IGNORECASE)
 _HEADER_LINE = re.compile(f"^{_HEADER}", re.IGNORECASE | re.MULTILINE)
 _HAS_CONTENT = re.compile(r"[^\W_]")

@@ -17,6 +17,9 @@ def load_encode(name: str, *, format: str = "auto", published: PublishedConfig |
         name: as `load_verifier` takes it.
         format: input format of a published verifier.
         published: how a published verifier is loaded.
+
+    Raises:
+        ShepherdError: where the tokenizer is not the one that the tag contract was resolved for.
     """
     from verifier import tags
     from verifier.model import load_tokenizer
@@ -38,4 +41,6 @@ def load_encode(name: str, *, format: str = "auto", published: PublishedConfig |
         from verifier.description import read_description
 
         contract, at = read_description(place.folder).contract, place.folder / "tokenizer"
-    return partial(tags.encode, load_tokenizer(str(at)), contract)
+    tokenizer = load_tokenizer(str(at))
+    tags.check(contract, tokenizer, str(place.folder))
+    return partial(tags.encode, tokenizer, contract)

@@ -75,14 +75,14 @@ def weighted_order(
     return _in_batches(np.concatenate(parts)[:wanted], lengths, batch_size, rng)
 
 
-def tokens_of_steps(lengths: Sequence[int], rows_a_step: int) -> list[int]:
-    """Tokens of each optimizer step, of the tokens of the rows in their order.
+def sums_of_steps(numbers: Sequence[int], rows_a_step: int) -> list[int]:
+    """Sum of each optimizer step, of the numbers of the rows (their tokens, for instance) in their order.
 
     Example:
-        >>> tokens_of_steps([3, 4, 5, 6, 7], 2)
+        >>> sums_of_steps([3, 4, 5, 6, 7], 2)
         [7, 11, 7]
     """
-    return [sum(lengths[at : at + rows_a_step]) for at in range(0, len(lengths), rows_a_step)]
+    return [sum(numbers[at : at + rows_a_step]) for at in range(0, len(numbers), rows_a_step)]
 
 
 def _in_batches(

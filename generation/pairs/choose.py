@@ -29,6 +29,7 @@ from generation.pairs.rules import (
 from generation.pairs.sides import Member, as_prompt, members
 from generation.pairs.steps import compare_steps
 from generation.prompts import make_prompt
+from shepherd.errors import ShepherdError
 from shepherd.records import ProblemPool, ScoreLine
 
 
@@ -117,6 +118,21 @@ class Paired:
         """
         return ", ".join(f"{count:,} {why} ({MEANINGS[why]})" for why, count in self.without.most_common())
 
+    def check(self, where: str) -> None:
+        """Refuse to go on without a pair.
+
+        Args:
+            where: what the candidates are of, as errors name it.
+
+        Raises:
+            ShepherdError: if there is none, with the reasons.
+        """
+        if not self.pairs:
+            raise ShepherdError(
+                f"{where}: no pair in {self.problems:,} problems: {self.reasons()}; sample more candidates a "
+                "problem, or ask less of a pair (pairs.margin, pairs.outcome)"
+            )
+
 
 def choose(
     pool: ProblemPool,
@@ -136,7 +152,8 @@ def choose(
             ``config.outcome`` asks for the gold answer.
         config: which candidates are paired.
         prompt: how the question became the prompt that they were sampled from.
-        round: of the pairs, from 1; candidates are named ``round-1/p17/3``.
+        round: of the pairs, from 1 (0 for pairs that no round learns from); candidates are named
+            ``round-1/p17/3``.
     """
     asked = make_prompt(pool.problem.id, pool.problem.question, prompt)
     found = members(
@@ -158,24 +175,8 @@ def choose(
     return Choice(pairs, [(two.better.index, two.worse.index) for two in chosen], dropped)
 
 
-def choose_all(
-    pools: Sequence[ProblemPool],
-    scores: Sequence[ScoreLine],
-    graded: Sequence[GradedProblem],
-    config: PairsConfig,
-    *,
-    prompt: PromptConfig,
-    round: int,
-) -> Paired:
-    """Choose the pairs of many problems; arguments as of `choose`, one entry a problem."""
-    return gather(
-        choose(pool, line, grades, config, prompt=prompt, round=round)
-        for pool, line, grades in zip(pools, scores, graded, strict=True)
-    )
-
-
 def gather(choices: Iterable[Choice]) -> Paired:
-    """What was made of many problems, from what was made of each."""
+    """Put together what was made of each of many problems, and count it."""
     paired = Paired()
     for choice in choices:
         paired.add(choice)

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from eval.scores import Aggregation
-from generation.config import PoolConfig, ScoredConfig
+from generation.config import PoolConfig, ScoredConfig, refuse_skip
 from shepherd.answers import AnswerStyle, style_of
 from shepherd.config import Config
 
@@ -95,6 +95,7 @@ class PairUpConfig(ScoredConfig):
 
     @model_validator(mode="after")
     def _has_both(self) -> PairUpConfig:
+        refuse_skip(self.pool, self.problems)
         if self.pool.file is None:
             raise ValueError("pool.file: pairs are made of a pool; sample one with shepherd generate")
         if self.scores is None and self.verifier is None:

@@ -128,21 +128,21 @@ def read_union(path: str | os.PathLike[str]) -> Union:
     return Union(tuple(kept.values()), tuple(weights))
 
 
-def check_hash(path: Path | str, expected: str) -> Union:
-    """Read a union that must be the one it was.
+def check_hash(path: Path | str, *expected: str) -> Union:
+    """Read a union that must be one that was written here.
 
     Args:
         path: the file.
-        expected: the hash that it had.
+        expected: the hashes that it may have, the one it was learnt from last.
 
     Raises:
         ShepherdError: where it has another one, or cannot be read.
     """
     union = read_union(path)
-    if union.hash != expected:
+    if union.hash not in expected:
         raise ShepherdError(
             f"{path}: the union has changed since it was learnt from (hash {union.hash[:_SHOWN]}, was "
-            f"{expected[:_SHOWN]}); put the file back, or start a new run"
+            f"{expected[-1][:_SHOWN]}); put the file back, or remove it: it is made again of the pairs"
         )
     return union
 

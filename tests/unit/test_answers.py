@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from shepherd.answers import STYLES, AnswerStyle, extract, parse_number
+from shepherd.answers import STYLES, AnswerStyle, extract, extract_text, parse_number, statements
 
 # Pieces that markers, numbers and their dress are made of: random text alone would never meet them.
 _MARKERS = (
@@ -69,6 +69,37 @@ _LOOPS = (
 )
 
 
+@given(_TEXTS, st.sampled_from(STYLES))
+def test_what_is_read_is_stated_somewhere(text: str, style: AnswerStyle) -> None:
+    found = statements(text, style)
+    places = [place for each in found for place in each]
+    assert places == sorted(places)  # in order, and none over another
+    assert all(0 <= each.start < each.value <= each.end <= len(text) for each in found)
+    assert all("\n" not in text[each.value : each.end] for each in found)
+    if style != "gold" and extract_text(text, style) is not None:  # gold may be the whole of a text
+        assert found
+
+
+@pytest.mark.parametrize(
+    ("text", "style", "stated"),
+    [
+        ("so 7.\n#### 72\n", "auto", ["#### 72"]),
+        ("so 7.\n####\n72 boys", "gsm8k", ["####\n72"]),
+        ("The answer is: 1,234.50 dollars", "shepherd", ["The answer is: 1,234.50"]),
+        ("The answer is: 5. The answer is: 5", "auto", ["The answer is: 5."]),  # one line, one statement
+        ("The answer is: 5\nThe answer is: 6", "auto", ["The answer is: 5", "The answer is: 6"]),
+        (r"The answer is $\boxed{\frac{1}{2}}$", "boxed", [r"\boxed{\frac{1}{2}}"]),
+        (r"\boxed{\{1, 2\}} and so", "auto", [r"\boxed{\{1, 2\}}"]),
+        ("The answer is: none of them", "auto", ["The answer is: none"]),
+        ("The answer is:", "auto", []),
+        ("The answer is:\n\n \n", "auto", []),
+        ("I give up", "auto", []),
+    ],
+)
+def test_where_answers_are_stated(text: str, style: AnswerStyle, stated: list[str]) -> None:
+    assert [text[each.start : each.value] for each in statements(text, style)] == stated
+
+
 @pytest.mark.parametrize("style", STYLES)
 @pytest.mark.parametrize("piece", [*_LOOPS.split("|"), "A:\n", "\xa0123", "#\t"])
 @pytest.mark.timeout(60)
@@ -76,6 +107,7 @@ def test_a_line_of_a_megabyte_ends(piece: str, style: AnswerStyle) -> None:
     """A quadratic pattern would take minutes on any of these."""
     for opening in ("", 'Final answer: The answer is: #### A: {"answer": "\\boxed{'):
         extract(opening + piece * (500_000 // len(piece)), style)
+        statements(opening + piece * (500_000 // len(piece)), style)
 
 
 def test_a_number_that_never_ends_is_no_answer() -> None:

@@ -108,6 +108,10 @@ def test_what_real_data_holds_is_read(tmp_path: Path) -> None:
         ),
         ({"candidates": [{"text": "5", "logprob": "x"}]}, r"candidates\[0\].logprob must be a finite number"),
         (
+            {"candidates": [{"text": "5", "logprob": -(10**400)}]},  # JSON has no largest number
+            r"candidates\[0\].logprob must be a finite number",
+        ),
+        (
             {"candidates": [{"text": "5", "logprob": float("nan")}]},
             r"candidates\[0\].logprob must be a finite number",
         ),

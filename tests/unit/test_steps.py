@@ -100,7 +100,7 @@ def test_another_tag_can_be_used() -> None:
 
 
 def test_a_text_of_a_megabyte_is_split() -> None:
-    for piece in (" ", "\n", "step ", "Step 1", "\n*", "\n# ", TAG, "####\n"):
+    for piece in (" ", "\n", "step ", "Step 1", "\n*", "\n# ", TAG, "####\n", "#", "_", "* ", "> "):
         text = piece * (1_000_000 // len(piece))
         assert split(text).join() == text
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from generation.learn.dpo.config import DpoConfig
 from generation.learn.dpo.rows import EncodedPairs, encode_pairs
-from generation.learn.order import tokens_of_steps, weighted_order
+from generation.learn.order import sums_of_steps, weighted_order
 from generation.learn.policy import policy_id
 from generation.learn.tokens import order_digest
 from generation.pairs.pair import Pair
@@ -62,7 +62,12 @@ class DpoPlan:
     def tokens(self) -> list[int]:
         """Of each optimizer step, padding not counted."""
         tokens = [row.tokens for row in self.encoded.rows]
-        return tokens_of_steps([tokens[index] for index in self.order], self.rows_a_step)
+        return sums_of_steps([tokens[index] for index in self.order], self.rows_a_step)
+
+    @property
+    def pairs_of_steps(self) -> list[int]:
+        """Pairs in each optimizer step: the last one may hold fewer."""
+        return sums_of_steps([1] * len(self.order), self.rows_a_step)
 
     def line(self) -> str:
         """For a run's log."""

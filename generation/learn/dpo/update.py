@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +21,9 @@ import numpy as np
 
 from generation.generate import open_to_append
 from generation.learn.dpo.config import DpoConfig
-from generation.learn.dpo.logps import PairLogps, PairMeans, pair_logps, pair_means
+from generation.learn.dpo.logps import PairLogps, pair_logps, pair_means
 from generation.learn.dpo.plan import DpoPlan, make_plan
+from generation.learn.dpo.result import DpoResult, read_result, write_result
 from generation.learn.logps import other_policy
 from generation.learn.policy import load_policy, policy_id
 from generation.pairs.pair import Pair
@@ -35,7 +35,7 @@ from verifier.adapter import write_adapter
 from verifier.optim import make_optimizer
 
 ADAPTER, CHECKPOINTS = "adapter", "checkpoints"
-LOGPS, STEPS, RESULT = "logps.json", "steps.jsonl", "update.json"
+LOGPS, STEPS = "logps.json", "steps.jsonl"
 
 _LOGGED = {
     "loss": "loss",
@@ -47,49 +47,6 @@ _LOGGED = {
     "gradient_norm": "grad_norm",
 }
 """Our names of what TRL logs of a step; log-probabilities are sums over a side, entropy is a token's."""
-
-
-@dataclass(frozen=True, slots=True)
-class DpoResult:
-    """What an update did.
-
-    Attributes:
-        folder: holds the adapter, as ``folder / "adapter"``; give either to ``shepherd generate``.
-        policy: id of the policy it made.
-        start: id of the policy it began with.
-        reference: id of the policy it was held to.
-        plan: hash of rows, order, start and reference.
-        steps: optimizer steps.
-        counts: pairs learnt from and their tokens, and pairs left out by reason.
-        first_loss: of training, the mean over the first tenth of the steps.
-        last_loss: over the last tenth.
-        before: all the pairs learnt from, each once, by the policy at the start.
-        after: the same by the policy that was made.
-        tokens_per_s: prompts and sides, padding not counted; 0 where a resume had no step left.
-    """
-
-    folder: Path
-    policy: str
-    start: str
-    reference: str
-    plan: str
-    steps: int
-    counts: dict[str, int]
-    first_loss: float
-    last_loss: float
-    before: PairMeans
-    after: PairMeans
-    tokens_per_s: float
-
-    def to_json(self) -> dict[str, Any]:
-        """As plain data."""
-        return {**asdict(self), "folder": str(self.folder)}
-
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> DpoResult:
-        """Read what `to_json` gave."""
-        means = {key: PairMeans(**data[key]) for key in ("before", "after")}
-        return cls(**{**data, "folder": Path(data["folder"]), **means})
 
 
 def update(
@@ -135,7 +92,7 @@ def update(
     plan = make_plan(
         pairs, weights, config, tokenizer, name=name, start=start, reference=reference, seed=seed
     )
-    done = _finished(folder, plan)
+    done = read_result(folder, plan.digest)
     if done is not None:
         return done
     run.log(f"round {round}: DPO on {plan.line()}")
@@ -149,8 +106,8 @@ def update(
     with atomic_directory(folder / ADAPTER) as aside:
         write_adapter(aside, model, name)
         tokenizer.save_pretrained(aside)
-    losses = [float(row["loss"]) for row in read_finished(folder / STEPS)]
-    tenth = -(-len(losses) // 10)
+    losses = np.array([float(row["loss"]) for row in read_finished(folder / STEPS)])
+    tenth = -(-plan.steps // 10)
     result = DpoResult(
         folder=folder,
         policy=policy_id(name, folder / ADAPTER),
@@ -159,34 +116,19 @@ def update(
         plan=plan.digest,
         steps=plan.steps,
         counts=plan.encoded.counts(),
-        first_loss=float(np.mean(losses[:tenth])),
-        last_loss=float(np.mean(losses[-tenth:])),
+        first_loss=float(np.average(losses[:tenth], weights=plan.pairs_of_steps[:tenth])),
+        last_loss=float(np.average(losses[-tenth:], weights=plan.pairs_of_steps[-tenth:])),
         before=pair_means(begun, held, config.beta),
         after=pair_means(after, held, config.beta),
         tokens_per_s=tokens_per_s,
     )
-    write_json(folder / RESULT, result.to_json())
+    write_result(result)
     run.log(
         f"round {round}: adapter written to {folder / ADAPTER}; chosen {result.before.chosen:.2f} to "
         f"{result.after.chosen:.2f} nats, margin {result.before.margin:.3f} to {result.after.margin:.3f}"
     )
     del model
     _give_back_memory()
-    return result
-
-
-def _finished(folder: Path, plan: DpoPlan) -> DpoResult | None:
-    """The result of an update that was finished before, if it is this one."""
-    if not (folder / RESULT).exists():
-        return None
-    data = read_json(folder / RESULT)
-    data.pop("schema_version", None)
-    result = DpoResult.from_json({**data, "folder": str(folder)})
-    if result.plan != plan.digest:
-        raise ShepherdError(
-            f"{folder / RESULT}: made from other pairs, weights or policies than it is asked for now; put "
-            "them back, or start a new run"
-        )
     return result
 
 

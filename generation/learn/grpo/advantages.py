@@ -12,8 +12,10 @@ same advantages 13% smaller in a group of 4), and a group of one has a spread, 0
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal, overload
 
 import numpy as np
@@ -274,7 +276,8 @@ def _check(
     for rewards, own_ends, length in zip(step_rewards, ends, lengths, strict=True):
         if len(rewards) != len(own_ends):
             raise ValueError(f"{len(rewards)} step rewards and {len(own_ends)} ends; a step has one each")
-        if any(
-            later < earlier for earlier, later in zip((0, *own_ends), (*own_ends, length - 1), strict=True)
-        ):
+        if not all(map(math.isfinite, rewards)):  # a minimum may pass a NaN over
+            raise ValueError(f"step rewards must be finite; found {list(rewards)}")
+        places = [0, *own_ends, length - 1] if own_ends else []
+        if any(later < earlier for earlier, later in pairwise(places)):
             raise ValueError(f"ends must not fall and lie in 0 to {length - 1}; found {list(own_ends)}")

@@ -44,10 +44,12 @@ class SentinelConfig(Config):
             its first stated answer: thanks and praise.
         least_entropy: least entropy (nats a token), as a part of its start: below, a policy writes one thing
             only and learns nothing more.
-        score_rise: of the verifier's mean score, and ...
-        accuracy_fall: ... of held-out accuracy, both against the best stretch before: the verifier is pleased
-            and the answers are wrong. As shares of 1.
-        measurements: held-out accuracies in such a stretch, and in the newest, which it is compared with.
+        accuracy_fall: most by which held-out accuracy (a share of 1) may fall: each of the newest
+            `measurements` lies further below what as many in a row had reached before; no odd one decides it.
+        score_rise: most by which the verifier's mean score may have risen between those two stretches when
+            accuracy has fallen: the verifier is pleased, and the answers are wrong. A score of a stretch is
+            the mean over all generation batches since the measurement before it.
+        measurements: held-out accuracies in a stretch.
     """
 
     window: int = Field(5, ge=1)
@@ -81,8 +83,8 @@ class Tripped:
 
 
 @dataclass(frozen=True, slots=True)
-class Stretch:
-    """Held-out accuracy at a batch, and the verifier's mean score in the batches since the one before."""
+class Measurement:
+    """A measured accuracy after a batch, and the verifier's mean score since the measurement before."""
 
     batch: int
     accuracy: float
@@ -112,7 +114,7 @@ class Sentinels:
         self._start: list[Observation] = []
         self._newest: list[Observation] = []
         self._scores: list[float] = []  # since the last measurement
-        self._stretches: list[Stretch] = []
+        self._measured: list[Measurement] = []
 
     def observe(self, seen: Observation) -> Tripped | None:
         """Take an observation; what it trips, or None."""
@@ -132,7 +134,7 @@ class Sentinels:
             "start": [asdict(each) for each in self._start],
             "newest": [asdict(each) for each in self._newest],
             "scores": list(self._scores),
-            "stretches": [asdict(each) for each in self._stretches],
+            "measured": [asdict(each) for each in self._measured],
         }
 
     @classmethod
@@ -142,7 +144,7 @@ class Sentinels:
         found._start = [Observation(**each) for each in state["start"]]
         found._newest = [Observation(**each) for each in state["newest"]]
         found._scores = list(state["scores"])
-        found._stretches = [Stretch(**each) for each in state["stretches"]]
+        found._measured = [Measurement(**each) for each in state["measured"]]
         return found
 
     def _held(self, bound: _Bound) -> Tripped | None:
@@ -169,26 +171,27 @@ class Sentinels:
         if seen.score is not None:
             self._scores.append(seen.score)
         if seen.accuracy is not None and self._scores:
-            self._stretches.append(Stretch(seen.batch, seen.accuracy, fmean(self._scores)))
+            self._measured.append(Measurement(seen.batch, seen.accuracy, fmean(self._scores)))
             self._scores = []
 
     def _pleased(self) -> Tripped | None:
         """Is the verifier more pleased than in the best stretch before, and the accuracy well below it?"""
         size, fall = self.config.measurements, self.config.accuracy_fall
-        newest, before = self._stretches[-size:], self._stretches[:-size]
+        newest, before = self._measured[-size:], self._measured[:-size]
         if fall is None or len(before) < size:
             return None
         stretches = [before[at : at + size] for at in range(len(before) - size + 1)]
-        best = max(stretches, key=_accuracy)
-        was, now = _accuracy(best), _accuracy(newest)
+        best = max(stretches, key=_least_accuracy)
+        was, now = _least_accuracy(best), max(each.accuracy for each in newest)
         score_was, score_now = (fmean(each.score for each in stretch) for stretch in (best, newest))
         if was - now <= fall or score_now - score_was <= self.config.score_rise:
             return None
         return Tripped(
             SCORE_WITHOUT_ACCURACY,
-            f"held-out accuracy fell from {was:.3f} to {now:.3f} while the verifier's mean score rose from "
-            f"{score_was:.3f} to {score_now:.3f} ({_range(best)}, then {_range(newest)}; bounds "
-            f"{fall:g} and {self.config.score_rise:g}): the policy pleases the verifier and not the truth",
+            f"held-out accuracy fell from at least {was:.3f} to at most {now:.3f} while the verifier's mean "
+            f"score rose from {score_was:.3f} to {score_now:.3f} ({_range(best)}, then {_range(newest)}; "
+            f"bounds {fall:g} and {self.config.score_rise:g}): the policy pleases the verifier and not the "
+            "truth",
             best[-1].batch + 1,
         )
 
@@ -223,7 +226,9 @@ class _Bound:
         """The number with its unit."""
         if self.is_share:
             return f"{100 * value:.1f}%"
-        return f"{value:.4f} nats a token" if self.field == "entropy" else f"{value:.1f} {self.field}"
+        return {"entropy": f"{value:.4f} nats a token", "tokens": f"{value:.1f} tokens"}.get(
+            self.field, f"{value:.1f}"
+        )
 
 
 def _bounds(config: SentinelConfig) -> Iterator[_Bound]:
@@ -274,8 +279,8 @@ def _not_finite(seen: Observation) -> Tripped | None:
     return None
 
 
-def _accuracy(stretch: Sequence[Stretch]) -> float:
-    return fmean(each.accuracy for each in stretch)
+def _least_accuracy(stretch: Sequence[Measurement]) -> float:
+    return min(each.accuracy for each in stretch)
 
 
 def _batches(newest: Sequence[tuple[int, float]]) -> str:
@@ -283,6 +288,6 @@ def _batches(newest: Sequence[tuple[int, float]]) -> str:
     return f"batch {last}" if first == last else f"median of batches {first} to {last}"
 
 
-def _range(stretch: Sequence[Stretch]) -> str:
+def _range(stretch: Sequence[Measurement]) -> str:
     first, last = stretch[0].batch, stretch[-1].batch
     return f"after batch {last}" if first == last else f"after batches {first} to {last}"

@@ -21,11 +21,11 @@ from generation.engines import require_engine
 from generation.generate import load_problems
 from generation.learn.loop.config import DpoLoopConfig
 from generation.learn.loop.learn import Learner
-from generation.learn.loop.pairing import RoundPairs, make_probe, pair_up
+from generation.learn.loop.pairing import UNION, RoundPairs, keep_union, make_probe, pair_up
 from generation.learn.loop.plot import plot_rounds
 from generation.learn.loop.record import Round, best_round, read_rounds, write_csv
 from generation.learn.loop.show import PICTURE, answer_of
-from generation.learn.loop.watches import alarms
+from generation.learn.loop.watches import alarms, loss_spread
 from generation.learn.measure import SAMPLED, best_temperature, measure_policy, read_splits
 from generation.learn.policy import policy_id
 from shepherd.console import progress
@@ -110,6 +110,7 @@ def run_loop(config: DpoLoopConfig, run: Run, asked: Asked) -> dict[str, Any]:
         "start": config.start,
         "reference": config.reference,
         "temperature": loop.temperature,
+        "probe_loss_spread": loss_spread([each.watched for each in rounds]),
         "adapter": kept,
         "policy": best.policy,
         "test": test,
@@ -166,6 +167,8 @@ class _Loop:
         for each in done[1:]:
             found.append(pair_up(self.config, self.run, each.round, found, [], None))
             found[-1].check(each, self.run.path)
+        if len(done) > self.config.rounds:  # no round is left to do it
+            keep_union(self.run.path / UNION, found[-1], found[:-1])
         return found
 
     def _temperature(self) -> float:
@@ -219,6 +222,7 @@ class _Loop:
             problems = slice_of(self.asked.train, number, self.config.problems_a_round)
             with _timed(seconds, "pairing"):
                 pairs = pair_up(self.config, self.run, number, paired, problems, self._adapter(number - 1))
+            keep_union(self.run.path / UNION, pairs, paired)
             paired.append(pairs)
             start = self._adapter(0 if self.config.start == "initial" else number - 1)
             with _timed(seconds, "update"):

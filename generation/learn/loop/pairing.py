@@ -17,7 +17,7 @@ from generation.learn.measure import SCORES, as_policy
 from generation.pairs.choose import Choice, choose, gather
 from generation.pairs.files import read_pairs, write_pairs
 from generation.pairs.pair import Pair
-from generation.pairs.union import Union, aggregate, read_union, write_union
+from generation.pairs.union import Union, aggregate, check_hash, write_union
 from generation.scored import score_pool
 from shepherd.errors import ShepherdError
 from shepherd.files import read_json, sha256_file, write_json, write_jsonl
@@ -92,7 +92,7 @@ def pair_up(
         pairs, counts = _make(config, run, number, problems, adapter, file)
         write_json(counted, counts)
     union = aggregate([*(each.pairs for each in earlier), pairs], config.union, dagger=config.dagger)
-    found = RoundPairs(
+    return RoundPairs(
         pairs,
         Counter(counts["dropped"]),
         counts["sha256"],
@@ -100,8 +100,6 @@ def pair_up(
         counts["rollouts"],
         counts["pass_at_1"],
     )
-    _keep_union(run.path / UNION, found, earlier)
-    return found
 
 
 def make_probe(config: DpoLoopConfig, run: Run, problems: Sequence[Problem]) -> list[Pair]:
@@ -213,16 +211,13 @@ def _choices(
     ]
 
 
-def _keep_union(path: Path, found: RoundPairs, earlier: Sequence[RoundPairs]) -> None:
-    """Write the union, unless it stands there; one that is neither this nor the last round's was changed."""
-    if path.exists():
-        there = read_union(path).hash
-        if there == found.union.hash:
-            return
-        last = earlier[-1].union.hash if earlier else found.union.hash
-        if there != last:
-            raise ShepherdError(
-                f"{path}: has changed since the loop wrote it (hash {there[:12]}, was {last[:12]}); put it "
-                "back, or remove it: it is made again of pairs/"
-            )
+def keep_union(path: Path, found: RoundPairs, earlier: Sequence[RoundPairs]) -> None:
+    """Write the newest round's union, unless it stands there already.
+
+    Raises:
+        ShepherdError: where the file is neither this union nor that of the round before: it was changed.
+    """
+    last = earlier[-1].union.hash if earlier else found.union.hash
+    if path.exists() and check_hash(path, found.union.hash, last).hash == found.union.hash:
+        return
     write_union(path, found.union)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from generation.learn.order import tokens_of_steps
+from generation.learn.order import sums_of_steps
 from generation.learn.sft.heldout import heldout_loss
 from generation.learn.sft.prepare import Prepared
 from generation.learn.watch import Saves, StepLog, Watch
@@ -60,7 +60,7 @@ def take_steps(
         optimizer,
         config,
         steps=prepared.steps,
-        tokens=tokens_of_steps(prepared.train.lengths[prepared.order].tolist(), rows_a_step),
+        tokens=sums_of_steps(prepared.train.lengths[prepared.order].tolist(), rows_a_step),
         saves=Saves(
             run.path / "checkpoints", prepared.checkpoint_every, config.keep_checkpoints, prepared.plan
         ),

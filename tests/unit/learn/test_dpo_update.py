@@ -16,8 +16,9 @@ from generation.embedded.world import generate_problems
 from generation.learn.dpo import update as module
 from generation.learn.dpo.config import DpoConfig
 from generation.learn.dpo.logps import pair_logps, pair_means
+from generation.learn.dpo.result import DpoResult
 from generation.learn.dpo.rows import encode_pairs
-from generation.learn.dpo.update import DpoResult, update
+from generation.learn.dpo.update import update
 from generation.learn.logps import row_logps
 from generation.learn.policy import load_policy, policy_id
 from generation.learn.sft.solutions import solution_text
@@ -199,6 +200,7 @@ def test_an_update_does_what_plain_trl_does(updating: Updating, pairs: list[Pair
     assert mine[0] != mine[1]
 
 
+@pytest.mark.slow
 def test_weights_decide_what_is_learnt(updating: Updating, pairs: list[Pair], tmp_path: Path) -> None:
     """Two pairs that contradict each other: the heavier one wins."""
     one = pairs[0]
@@ -237,6 +239,7 @@ def test_each_loss_raises_the_margin(updating: Updating, pairs: list[Pair], keys
     assert done.after.margin > 0.01
 
 
+@pytest.mark.slow
 def test_the_sft_term_holds_the_chosen_side_up(updating: Updating, pairs: list[Pair], tmp_path: Path) -> None:
     keys = {"learning_rate": 5e-3, "steps": 3}
     plain = updating("plain", keys=keys, pairs=pairs[:2])

@@ -1,0 +1,302 @@
+"""What the learning loop gains, against its ablation, GRPO and fine-tuning on what was accepted.
+
+    .venv/bin/python benchmarks/learning.py run --work DIR      (all of it; goes on where it broke off)
+    .venv/bin/python benchmarks/learning.py run --work DIR --arm dagger --seed 0
+    .venv/bin/python benchmarks/learning.py table --work DIR    (writes benchmarks/results/learning.json)
+
+The primary metric was fixed before the runs: greedy pass@1 on the test problems. Sampled pass@1 is measured
+at the untrained policy's best validation temperature, so that mere sharpening does not count. Settings were
+chosen on the validation split. Every arm has the loop's number of rollouts.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from eval.figures import interval, percent, points
+from eval.generators import Measured, differences
+from eval.significance import PerProblem, compare_paired
+from generation.generate import load_problems
+from generation.learn.measure import best_temperature, measure_policy
+from shepherd.files import read_json, write_json, write_jsonl
+
+RESULTS = Path(__file__).parent / "results" / "learning.json"
+SEEDS = (0, 1, 2)
+LOOPS = {"dagger": ("--dagger",), "alone": ("--no-dagger",)}
+PROCESS = ("rewards.outcome=0", "rewards.process=1")
+GRPO: dict[str, tuple[str, ...]] = {
+    "grpo-outcome": ("rewards.outcome=1", "rewards.process=0"),
+    "grpo-process-deepseek": (*PROCESS, "process_form=deepseek"),
+    "grpo-process-min": (*PROCESS, "process_form=min"),
+    "grpo-hybrid": ("rewards.outcome=1", "rewards.process=1", "process_form=min", "gates.hybrid_weight=0.5"),
+}
+ACCEPTED = "sft-accepted"
+GATES = {
+    "bad-gates": ("gates.minimum_quality=0.5", "gates.max_resamples=1"),
+    "bad-no-gates": ("gates.zero_variance=false", "gates.max_resamples=0"),
+}
+BAD_ROLLOUTS = 4096
+ARMS = (*LOOPS, *GRPO, ACCEPTED, *GATES)
+
+
+@click.group()
+def learning() -> None:
+    """Measure what learning from the verifier gains."""
+
+
+@learning.command()
+@click.option("--work", type=click.Path(path_type=Path), required=True, help="Folder of the runs.")
+@click.option("--arm", "arms", multiple=True, type=click.Choice(ARMS), help="Only these.")
+@click.option("--seed", "seeds", multiple=True, type=int, help="Only these.")
+def run(work: Path, arms: Sequence[str], seeds: Sequence[int]) -> None:
+    """Run what is not finished, one after the other."""
+    for seed in seeds or SEEDS:
+        for arm in arms or ARMS:
+            _run_arm(arm, seed, work)
+
+
+def _run_arm(arm: str, seed: int, work: Path) -> None:
+    folder = work / f"{arm}-{seed}"
+    if (folder / "DONE").exists():
+        return
+    if arm == ACCEPTED:
+        _fine_tune_on_accepted(seed, work, folder)
+    elif arm in LOOPS:
+        _shepherd(folder, "dpo-loop", *LOOPS[arm], "--seed", str(seed))
+    else:
+        keys: list[str] = [*GRPO.get(arm, ()), *GATES.get(arm, ())]
+        keys.append(f"rollouts={rollouts()}")
+        if arm in GATES:
+            keys += [f"adapter={bad_start(work)}", f"rollouts={BAD_ROLLOUTS}"]
+        _shepherd(folder, "grpo", *_set(keys), "--seed", str(seed))
+
+
+def _shepherd(folder: Path, command: str, *arguments: str) -> None:
+    """Run a command into a folder, or go on with it; its wall time is kept beside its outputs."""
+    resumed = (folder / "manifest.json").exists()
+    where = ("--resume", str(folder)) if resumed else (*arguments, "--out", str(folder))
+    started = time.monotonic()
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, "-m", "shepherd", command, *where], env=environment, check=False)
+    seconds = round(time.monotonic() - started, 1)
+    write_json(folder / "took.json", {"seconds": seconds, "resumed": resumed, "exit": done.returncode})
+
+
+def _set(keys: Sequence[str]) -> list[str]:
+    return [part for key in keys for part in ("--set", key)]
+
+
+def rollouts() -> int:
+    """How many candidates the loop rolls out in all."""
+    config = _loop_config(0)
+    return int(config.rounds * config.problems_a_round * config.n)
+
+
+def _loop_config(seed: int) -> Any:
+    from generation.learn.loop.config import DpoLoopConfig
+    from shepherd.config import load_config
+
+    return load_config(DpoLoopConfig, "dpo_loop", "embedded", [f"seed={seed}"])
+
+
+def _fine_tune_on_accepted(seed: int, work: Path, folder: Path) -> None:
+    """Rejection-sampling fine-tuning: `shepherd sft` on the untrained policy's accepted solutions.
+
+    Of each training problem of the loop the best of as many rollouts is accepted, where the verifier gives
+    its weakest step at least what the loop asks of a good step.
+    """
+    from eval.scores import solution_scores
+    from generation.generate import sample_pool
+    from generation.learn.loop.loop import read_problems
+    from generation.learn.measure import as_policy
+    from generation.scored import score_pool
+    from shepherd.answers import extract
+
+    config = _loop_config(seed)
+    data = work / f"accepted-{seed}.jsonl"
+    if not data.exists():
+        problems = read_problems(config).train
+        sampler = as_policy(config, None, temperature=config.sampling.temperature, seed=seed)
+        pools = sample_pool(sampler, config.n, problems, work / f"accepted-{seed}.pool.jsonl")
+        scores = score_pool(pools, "embedded", work / f"accepted-{seed}.scores.jsonl", config, _say)
+        rows = []
+        for pool, steps in zip(pools, scores, strict=True):
+            each = solution_scores(steps, "min")
+            best = int(np.argmax(each))
+            text = pool.candidates[best].text
+            if each[best] >= config.pairs.good_step and extract(text, "auto") is not None:
+                rows.append({"question": pool.problem.question, "solution": text})
+        write_jsonl(data, rows)
+    _shepherd(
+        folder, "sft", "--data", str(data), "--seed", str(seed), *_set(["limit=null", "learning_rate=0.001"])
+    )
+
+
+def bad_start(work: Path) -> Path:
+    """A generator of under 5% pass@1: the weak one, fine-tuned on the solutions of other questions."""
+    from generation.embedded.world import generate_problems
+
+    folder, data = work / "bad-start", work / "bad-start.jsonl"
+    if not data.exists():
+        drawn = generate_problems("train", 2_000, 99)
+        rows = [
+            {"question": mine.problem.question, "steps": list(other.solution)}
+            for mine, other in zip(drawn, drawn[1:] + drawn[:1], strict=True)
+        ]
+        write_jsonl(data, rows)
+    if not (folder / "DONE").exists():
+        _shepherd(
+            folder, "sft", "--data", str(data), *_set(["limit=null", "learning_rate=0.002", "max_steps=60"])
+        )
+    return folder
+
+
+@learning.command()
+@click.option("--work", type=click.Path(path_type=Path), required=True, help="Folder of the runs.")
+def table(work: Path) -> None:
+    """Compare the finished arms with the untrained policy and with each other, on the test problems."""
+    measured: dict[str, Measured] = {}
+    runs: dict[str, dict[str, Any]] = {}
+    for name in (f"{arm}-{seed}" for arm in ARMS for seed in SEEDS):
+        folder = work / name
+        if (folder / "DONE").exists():
+            measured[name] = _measured(work, name, _adapter(folder))
+            runs[name] = {**_beside(folder), "test": measured[name].to_json()}
+    if not runs:
+        raise click.ClickException(f"{work}: no finished run; see benchmarks/learning.py run")
+    before = {False: _measured(work, "before", None)}
+    if any(name.startswith("bad-") for name in runs):
+        before[True] = _measured(work, "bad-before", bad_start(work))
+    for name, each in measured.items():
+        found = differences(each, before[name.startswith("bad-")])
+        runs[name]["minus_before"] = {metric: one.to_json() for metric, one in found.items()}
+    result = {
+        "machine": _machine(),
+        "rollouts": rollouts(),
+        "before": {"bad" if bad else "weak": each.to_json() for bad, each in before.items()},
+        "runs": runs,
+        "between": _between(measured),
+    }
+    write_json(RESULTS, result)
+    _print(result)
+
+
+def _adapter(folder: Path) -> Path | None:
+    """What a run ended with: of a loop the last round, so that both loops have as many optimizer steps."""
+    rounds = sorted((folder / "adapters").glob("round-*"))
+    kept = rounds[-1] if rounds else folder / "adapter"
+    return kept if kept.exists() else None
+
+
+def _measured(work: Path, name: str, adapter: Path | None) -> Measured:
+    """Measure a policy on the loop's test problems, at the untrained policy's best temperature."""
+    config = _loop_config(0)
+    settings = config.measure
+    problems = load_problems(settings.test)
+    validation = load_problems(settings.validation)
+    temperature = best_temperature(config, settings, validation, work / "temperatures", _say)
+    return measure_policy(
+        config,
+        adapter,
+        problems,
+        work / "measured" / name,
+        n=settings.n,
+        temperature=temperature,
+        seed=settings.seed,
+        log=_say,
+    )
+
+
+def _beside(folder: Path) -> dict[str, Any]:
+    """What a run says of itself: seconds, and round by round what was watched."""
+    found: dict[str, Any] = {"seconds": read_json(folder / "took.json")["seconds"]}
+    result = read_json(folder / "results.json")
+    if "rounds" in result:
+        found["kept_round"] = result["best_round"]
+        found["rounds"] = [
+            {
+                "validation_greedy": each["validation"]["greedy"]["accuracy"],
+                "pairs": each["pairs"],
+                "union": each["union"],
+                "alarms": each["alarms"],
+                **each["watched"],
+            }
+            for each in result["rounds"]
+        ]
+        found["kept_test"] = result["test"]["differences"]
+    for key in ("gates", "stopped_by", "rollouts"):
+        if key in result:
+            found[key] = result[key]
+    return found
+
+
+def _between(measured: Mapping[str, Measured]) -> dict[str, Any]:
+    """Arms against arms, seed by seed and over the seeds' means of each problem."""
+    against = [("dagger", "alone"), *((arm, "dagger") for arm in (*GRPO, ACCEPTED)), tuple(GATES)]
+    found = {}
+    for mine, theirs in against:
+        seeds = [seed for seed in SEEDS if {f"{mine}-{seed}", f"{theirs}-{seed}"} <= set(measured)]
+        if not seeds:
+            continue
+        of = {arm: [measured[f"{arm}-{seed}"] for seed in seeds] for arm in (mine, theirs)}
+        means = {
+            arm: PerProblem(each[0].ids, np.mean([one.accuracy["greedy"] for one in each], axis=0))
+            for arm, each in of.items()
+        }
+        found[f"{mine} minus {theirs}"] = {
+            "seeds": seeds,
+            "by_seed": [
+                differences(*pair)["greedy"].value for pair in zip(of[mine], of[theirs], strict=True)
+            ],
+            **compare_paired(means[mine], means[theirs]).to_json(),
+        }
+    return found
+
+
+def _print(result: Mapping[str, Any]) -> None:
+    for name, each in result["runs"].items():
+        greedy, sampled = (each["minus_before"][metric] for metric in ("greedy", "sampled"))
+        click.echo(
+            f"{name:26} greedy {percent(each['test']['greedy']['accuracy'])} "
+            f"{points(greedy['difference'])} {interval(greedy['ci95'], signed=True)}   "
+            f"sampled {points(sampled['difference'])} {interval(sampled['ci95'], signed=True)}   "
+            f"{each['seconds']:.0f} s"
+        )
+    for name, each in result["between"].items():
+        by_seed = ", ".join(points(one) for one in each["by_seed"])
+        click.echo(
+            f"{name}: {points(each['difference'])} {interval(each['ci95'], signed=True)}, by seed {by_seed}"
+        )
+
+
+def _machine() -> dict[str, Any]:
+    import torch
+    import trl
+
+    return {
+        "cpu": platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "trl": trl.__version__,
+        "date": datetime.now(UTC).date().isoformat(),
+    }
+
+
+def _say(line: str) -> None:
+    click.echo(line, err=True)
+
+
+if __name__ == "__main__":
+    learning()

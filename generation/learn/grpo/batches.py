@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -31,6 +30,7 @@ from generation.learn.grpo.prepare import Prepared
 from generation.learn.grpo.rollouts import Made, Rollouts
 from generation.learn.grpo.samplers import Sample, TransformersSampler, TrlSampler
 from generation.learn.grpo.sentinels import SCORE_WITHOUT_ACCURACY, Sentinels, Tripped
+from generation.learn.grpo.standing import Standing
 from generation.learn.grpo.trainer import GroupTrainer, arguments
 from generation.learn.watch import check_gradients
 from shepherd.console import Progress
@@ -42,36 +42,6 @@ from verifier.adapter import adapter_weights, put_weights
 from verifier.optim import learning_rate_at
 
 BATCHES = "batches.jsonl"
-
-
-@dataclass(slots=True)
-class Standing:
-    """Where a run stands at the end of a generation batch; all of it goes into the checkpoint.
-
-    Attributes:
-        batch: generation batches learnt from.
-        place: problems asked so far, in the order of the run.
-        rollouts: completions sampled so far.
-        fates: groups sampled so far, by what became of them.
-        evaluations: on the validation problems, in order.
-        stopped: what a sentinel said, where one ended the run.
-    """
-
-    batch: int = 0
-    place: int = 0
-    rollouts: int = 0
-    fates: dict[str, int] = field(default_factory=dict)
-    evaluations: list[Evaluation] = field(default_factory=list)
-    stopped: dict[str, Any] | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """As plain data, for a checkpoint."""
-        return asdict(self) | {"evaluations": [list(each) for each in self.evaluations]}
-
-    @classmethod
-    def from_json(cls, row: Mapping[str, Any]) -> Standing:
-        """Read it back from a checkpoint."""
-        return cls(**{**row, "evaluations": [Evaluation(*each) for each in row["evaluations"]]})
 
 
 class Batches(TrainerCallback):

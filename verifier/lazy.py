@@ -69,6 +69,13 @@ class LazyVerifier:
         if self._verifier is not None:
             self._verifier.close()
 
+    def unload(self) -> None:
+        """Forget the verifier, so that its memory is free; it is loaded again where there is more to score."""
+        if self._verifier is not None:
+            self._id = self._verifier.id
+            self.close()
+            self._verifier = None
+
     def load(self) -> Verifier:
         """The verifier itself."""
         if self._verifier is None:

@@ -296,9 +296,9 @@ def order_of(problems: int, seed: int, first: int, number: int) -> list[int]:
 
     Example:
         >>> order_of(3, seed=0, first=0, number=6)
-        [2, 0, 1, 1, 2, 0]
+        [2, 0, 1, 2, 0, 1]
         >>> order_of(3, seed=0, first=2, number=2)
-        [1, 1]
+        [1, 2]
     """
     places = range(first, first + number)
     laps = {

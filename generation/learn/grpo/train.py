@@ -48,6 +48,8 @@ def train(prepared: Prepared, run: Run) -> dict[str, Any]:
     for line in prepared.lines():
         run.log(line)
     standing = _learn(prepared, run)
+    if prepared.verifier is not None:
+        prepared.verifier.unload()  # the test problems are scored by one of their own
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

@@ -41,6 +41,24 @@ def test_a_folder_that_changes_before_it_is_loaded_is_told(tmp_path: Path) -> No
         verifier.load()
 
 
+def test_an_unloaded_verifier_is_loaded_again_and_still_knows_who_it_is() -> None:
+    loads, closed = [], []
+
+    def load() -> types.SimpleNamespace:
+        loads.append(1)
+        return types.SimpleNamespace(id="one", close=lambda: closed.append(1))
+
+    verifier = LazyVerifier("no-such-folder", load)
+    verifier.unload()  # nothing to forget yet
+    assert verifier.load().id == "one"
+    verifier.unload()
+    assert (len(loads), len(closed)) == (1, 1)
+    assert verifier.id == "one"  # without loading
+    assert len(loads) == 1
+    assert verifier.load() is verifier.load()
+    assert len(loads) == 2
+
+
 def test_torch_is_asked_for_the_device_only_where_there_may_be_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

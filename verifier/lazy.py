@@ -70,7 +70,7 @@ class LazyVerifier:
             self._verifier.close()
 
     def unload(self) -> None:
-        """Forget the verifier, so that its memory is free; it is loaded again where there is more to score."""
+        """Forget the verifier, to free its memory; it is loaded again when there is more to score."""
         if self._verifier is not None:
             self._id = self._verifier.id
             self.close()

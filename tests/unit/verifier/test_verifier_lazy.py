@@ -41,14 +41,16 @@ def test_a_folder_that_changes_before_it_is_loaded_is_told(tmp_path: Path) -> No
         verifier.load()
 
 
-def test_an_unloaded_verifier_is_loaded_again_and_still_knows_who_it_is() -> None:
-    loads, closed = [], []
+def test_an_unloaded_verifier_is_loaded_again_and_still_knows_who_it_is(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "llama"}')  # its id takes loading
+    loads: list[int] = []
+    closed: list[int] = []
 
     def load() -> types.SimpleNamespace:
         loads.append(1)
         return types.SimpleNamespace(id="one", close=lambda: closed.append(1))
 
-    verifier = LazyVerifier("no-such-folder", load)
+    verifier = LazyVerifier(str(tmp_path), load)
     verifier.unload()  # nothing to forget yet
     assert verifier.load().id == "one"
     verifier.unload()

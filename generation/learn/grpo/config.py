@@ -83,7 +83,7 @@ class GrpoConfig(ScoredConfig):
     rollout: Rollout = "auto"
     rewards: RewardsConfig = RewardsConfig()
     process_form: ProcessForm = "min"
-    process_credit: Credit = "until"
+    process_credit: Credit = "step"
     gates: GateConfig = GateConfig()
     sentinels: SentinelConfig = SentinelConfig()
     measure: MeasureConfig = MeasureConfig()

@@ -118,7 +118,7 @@ def _fine_tune_on_accepted(seed: int, work: Path, folder: Path) -> None:
     """
     from eval.scores import solution_scores
     from generation.generate import sample_pool
-    from generation.learn.loop.loop import read_problems
+    from generation.learn.asked import read_asked
     from generation.learn.measure import as_policy
     from generation.scored import score_pool
     from shepherd.answers import extract
@@ -126,7 +126,8 @@ def _fine_tune_on_accepted(seed: int, work: Path, folder: Path) -> None:
     config = _loop_config(seed)
     data = work / f"accepted-{seed}.jsonl"
     if not data.exists():
-        problems = read_problems(config).train
+        wanted = config.rounds * config.problems_a_round
+        problems = read_asked(config.problems, config.measure, wanted).train
         sampler = as_policy(config, None, temperature=config.sampling.temperature, seed=seed)
         pools = sample_pool(sampler, config.n, problems, work / f"accepted-{seed}.pool.jsonl")
         scores = score_pool(pools, "embedded", work / f"accepted-{seed}.scores.jsonl", config, _say)

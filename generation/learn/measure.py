@@ -12,10 +12,9 @@ from typing import TypeVar
 
 from eval.generators import Measured, measure
 from generation.config import ScoredConfig
-from generation.generate import load_problems, sample_pool
+from generation.generate import sample_pool
 from generation.learn.config import MeasureConfig
 from generation.scored import Log, score_pool
-from shepherd.errors import ShepherdError
 from shepherd.records import Problem
 from verifier.description import rule_of_verifier
 
@@ -101,23 +100,3 @@ def as_policy(config: C, adapter: Path | str | None, *, temperature: float, seed
     sampling = config.sampling.model_copy(update={"temperature": temperature})
     update = {"adapter": None if adapter is None else str(adapter), "sampling": sampling, "seed": seed}
     return config.model_copy(update=update)
-
-
-def read_splits(settings: MeasureConfig, train: Sequence[Problem]) -> tuple[list[Problem], list[Problem]]:
-    """The validation and the test problems, none of which may be asked in training.
-
-    Raises:
-        ShepherdError: where a question stands in two of the three.
-    """
-    validation, test = load_problems(settings.validation), load_problems(settings.test)
-    named = {"training": train, "validation": validation, "test": test}
-    seen: dict[str, str] = {}
-    for name, problems in named.items():
-        for each in problems:
-            first = seen.setdefault(" ".join(each.question.split()).lower(), name)
-            if first != name:
-                raise ShepherdError(
-                    f'measure: the {name} problem "{each.id}" asks what a {first} problem asks; give splits '
-                    "or files that share no question"
-                )
-    return validation, test

@@ -251,7 +251,7 @@ class Batches(TrainerCallback):
             self.config,
             self.model,
             prepared.tokenizer,
-            prepared.validation,
+            prepared.asked.validation,
             standing.batch,
             self.run.path,
         )

@@ -12,7 +12,6 @@ from shepherd.console import RunOptions, run_options
 from shepherd.errors import ShepherdError
 
 if TYPE_CHECKING:
-    from generation.learn.grpo.config import GrpoConfig
     from shepherd.runs import Run
 
 RESULTS = "results.json"
@@ -78,7 +77,9 @@ def grpo(
 
     prepared = prepare(config)
     if run is None:
-        run = _create(config, options.out)
+        from generation.learn.asked import create_run
+
+        run = create_run("grpo", config, config.measure, options.out)
     click.echo(prepared.why, err=True)
     from generation.learn.grpo.train import train
 
@@ -86,25 +87,6 @@ def grpo(
     write_json(run.path / RESULTS, result)
     run.finish()
     _show(result, run.path, options.as_json)
-
-
-def _create(config: GrpoConfig, out: Path | None) -> Run:
-    """Make the run directory, with the hashes of the files it depends on."""
-    from generation.inputs import sampling_files
-    from shepherd.problems import files_of
-    from shepherd.runs import Run
-    from verifier.places import input_files
-
-    files = sampling_files(config)
-    if config.verifier is not None:
-        files += input_files(config.verifier)
-    for each in (config.measure.validation, config.measure.test):
-        files += files_of(each.source, each.split)
-    parents = {at: None for file in files for at in file.parents if (at / "manifest.json").is_file()}
-    seeds = {"seed": config.seed, "problems": config.problems.seed, "measure": config.measure.seed}
-    run = Run.create("grpo", config, out, seeds, list(dict.fromkeys(files)), list(parents))
-    click.echo(f"run: {run.path}", err=True)
-    return run
 
 
 def _show(result: dict[str, object], folder: Path, as_json: bool) -> None:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from generation.config import ProblemsConfig
-from generation.generate import load_problems
+from generation.learn.asked import Asked, read_asked
 from generation.learn.grpo.config import GrpoConfig
 from generation.learn.grpo.rewards import CustomReward, load_custom
 from generation.learn.grpo.samplers import pick_rollout
-from generation.learn.measure import read_splits
 from generation.scored import lazy_verifier
 from shepherd.answers import extract, extract_text
 from shepherd.errors import ShepherdError
@@ -27,9 +25,7 @@ class Prepared:
     """What `prepare` fixes.
 
     Attributes:
-        train: the problems that are asked.
-        validation: held out, asked greedily while the policy learns.
-        test: held out, asked at the end.
+        asked: the problems, in training and held out.
         custom: rewards of the user's own, by name.
         verifier: scores the steps; None where no reward needs it.
         rollout: what samples the completions.
@@ -37,9 +33,7 @@ class Prepared:
     """
 
     config: GrpoConfig
-    train: Sequence[Problem]
-    validation: Sequence[Problem]
-    test: Sequence[Problem]
+    asked: Asked
     tokenizer: Any
     custom: Mapping[str, CustomReward]
     verifier: LazyVerifier | None
@@ -49,16 +43,17 @@ class Prepared:
     @property
     def plan(self) -> str:
         """Hash of the problems; the rest of the plan is the config, which a resumed run keeps."""
-        lines = [dump_line(each.to_json()) for each in (*self.train, *self.validation, *self.test)]
+        asked = self.asked
+        lines = [dump_line(each.to_json()) for each in (*asked.train, *asked.validation, *asked.test)]
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
     def lines(self) -> Iterator[str]:
         """What a run's log says of it."""
-        config = self.config
+        config, asked = self.config, self.asked
         yield self.why
         yield (
-            f"problems: {len(self.train):,} to train on, {len(self.validation):,} validation, "
-            f"{len(self.test):,} test"
+            f"problems: {len(asked.train):,} to train on, {len(asked.validation):,} validation, "
+            f"{len(asked.test):,} test"
         )
         yield (
             f"plan: {config.rollouts:,} rollouts, {config.most_batches:,} generation batches of "
@@ -75,14 +70,8 @@ def prepare(config: GrpoConfig) -> Prepared:
     models.quiet_bitsandbytes()
     rollout, why = pick_rollout(config)
     custom = {name: load_custom(name) for name in config.rewards.custom}
-    source = config.problems
-    if source.source == "embedded" and source.limit is None:  # it has no end of its own
-        source = source.model_copy(update={"limit": config.most_batches * config.prompts})
-    train = load_problems(source)
-    if is_held_out(source, config.measure.validation):
-        asked = {_words(each.question) for each in load_problems(config.measure.validation)}
-        train = [each for each in train if _words(each.question) not in asked]
-    validation, test = read_splits(config.measure, train)
+    asked = read_asked(config.problems, config.measure, config.most_batches * config.prompts)
+    train = asked.train
     if len(train) < config.prompts:
         raise ShepherdError(
             f"problems: {len(train)} to train on, and a generation batch asks {config.prompts}; "
@@ -98,24 +87,7 @@ def prepare(config: GrpoConfig) -> Prepared:
         verifier = lazy_verifier(config.verifier, config)
         verifier.load()  # a tag contract that does not fit is told before anything is sampled
     tokenizer = models.load_tokenizer(config.model, trust_remote_code=config.trust_remote_code)
-    return Prepared(config, train, validation, test, tokenizer, custom, verifier, rollout, why)
-
-
-def is_held_out(train: ProblemsConfig, validation: ProblemsConfig) -> bool:
-    """Are the validation problems the first ones of the training split, and to be left out of it?
-
-    So a source without a validation split (GSM8K) gets one.
-
-    Example:
-        >>> gsm8k = ProblemsConfig(source="gsm8k", split="train")
-        >>> is_held_out(gsm8k, gsm8k.model_copy(update={"limit": 200}))
-        True
-    """
-    return (train.source, train.split, train.seed) == (validation.source, validation.split, validation.seed)
-
-
-def _words(question: str) -> str:
-    return " ".join(question.split()).lower()
+    return Prepared(config, asked, tokenizer, custom, verifier, rollout, why)
 
 
 def _readable(problem: Problem) -> bool:

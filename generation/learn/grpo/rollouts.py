@@ -169,7 +169,7 @@ class Rollouts:
 
     def _groups(self, sample: Sample, place: int, number: int) -> list[Group]:
         """Sample so many groups from a place on, and judge them."""
-        config, train = self.config, self.prepared.train
+        config, train = self.config, self.prepared.asked.train
         problems = [train[index] for index in order_of(len(train), config.seed, place, number)]
         prompts = [
             make_prompt(f"{each.id}#{place + index}", each.question, config.prompt)

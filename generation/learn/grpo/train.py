@@ -103,12 +103,14 @@ def _test(prepared: Prepared, run: Run, adapter: Path) -> dict[str, Any]:
     """Ask the test problems, before and after, at the temperature that is best before."""
     config, settings = prepared.config, prepared.config.measure
     folder = run.path / "measures"
-    temperature = best_temperature(config, settings, prepared.validation, folder / "temperature", run.log)
+    temperature = best_temperature(
+        config, settings, prepared.asked.validation, folder / "temperature", run.log
+    )
     found = {
         name: measure_policy(
             config,
             each,
-            prepared.test,
+            asked.test,
             folder / name,
             n=settings.n,
             temperature=temperature,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -12,7 +11,6 @@ from shepherd.console import RunOptions, run_options
 from shepherd.errors import ShepherdError
 
 if TYPE_CHECKING:
-    from generation.learn.loop.config import DpoLoopConfig
     from shepherd.runs import Run
 
 
@@ -79,7 +77,8 @@ def dpo_loop(
 
         show_dry_run("dpo-loop", config, plan_loop(config), options.as_json)
         return
-    from generation.learn.loop.loop import RESULTS, read_problems, require, run_loop
+    from generation.learn.asked import create_run, read_asked
+    from generation.learn.loop.loop import RESULTS, require, run_loop
     from generation.learn.loop.show import show_loop
 
     if run is not None and run.is_done:
@@ -87,29 +86,13 @@ def dpo_loop(
         result.pop("schema_version", None)
     else:
         require(config)
-        asked = read_problems(config)
+        wanted = config.rounds * config.problems_a_round
+        asked = read_asked(config.problems, config.measure, wanted)
         if run is None:
-            run = _create(config, options.out)
+            run = create_run("dpo-loop", config, config.measure, options.out)
         result = run_loop(config, run, asked)
         run.finish()
     if options.as_json:
         print_json({"run": str(run.path), **result})
         return
     show_loop(result, run.path)
-
-
-def _create(config: DpoLoopConfig, out: Path | None) -> Run:
-    """Make the run directory, with the hashes of the files it depends on."""
-    from generation.inputs import sampling_files
-    from shepherd.problems import files_of
-    from shepherd.runs import Run
-    from verifier.places import input_files
-
-    files = [*sampling_files(config), *input_files(str(config.verifier))]
-    for each in (config.measure.validation, config.measure.test):
-        files += files_of(each.source, each.split)
-    parents = {at: None for file in files for at in file.parents if (at / "manifest.json").is_file()}
-    seeds = {"seed": config.seed, "problems": config.problems.seed, "measure": config.measure.seed}
-    run = Run.create("dpo-loop", config, out, seeds, list(dict.fromkeys(files)), list(parents))
-    click.echo(f"run: {run.path}", err=True)
-    return run

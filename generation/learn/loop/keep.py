@@ -9,7 +9,6 @@ from generation.config import SamplerConfig
 from generation.scored import Log
 from shepherd.files import atomic_directory
 from verifier.adapter import find_adapter
-from verifier.model import load_tokenizer
 
 
 def copy_adapter(source: Path | str, folder: Path) -> None:
@@ -35,8 +34,3 @@ def merge_policy(config: SamplerConfig, adapter: Path, folder: Path, log: Log) -
     from verifier.export.generator import export_generator
 
     export_generator(adapter, folder, base=config.model, trust_remote_code=config.trust_remote_code, log=log)
-
-
-def write_tokenizer(config: SamplerConfig, folder: Path) -> None:
-    """Put the generator's tokenizer beside its adapter, as every adapter here has it."""
-    load_tokenizer(config.model, trust_remote_code=config.trust_remote_code).save_pretrained(folder)

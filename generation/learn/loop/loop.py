@@ -18,7 +18,7 @@ from typing import Any
 
 from eval.generators import Measured, differences
 from generation.engines import require_engine
-from generation.generate import load_problems
+from generation.learn.asked import Asked
 from generation.learn.loop.config import DpoLoopConfig
 from generation.learn.loop.learn import Learner
 from generation.learn.loop.pairing import UNION, RoundPairs, keep_union, make_probe, pair_up
@@ -26,7 +26,7 @@ from generation.learn.loop.plot import plot_rounds
 from generation.learn.loop.record import Round, best_round, read_rounds, write_csv
 from generation.learn.loop.show import PICTURE, answer_of
 from generation.learn.loop.watches import alarms, loss_spread
-from generation.learn.measure import SAMPLED, best_temperature, measure_policy, read_splits
+from generation.learn.measure import SAMPLED, best_temperature, measure_policy
 from generation.learn.policy import policy_id
 from shepherd.console import progress
 from shepherd.files import append_line, read_json, write_json
@@ -37,24 +37,6 @@ from verifier.encoder import load_encode
 from verifier.engines.require import require_scorer
 
 RESULTS, ROUNDS, CSV, ADAPTER, MERGED = "results.json", "rounds.jsonl", "rounds.csv", "adapter", "merged"
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """The problems of a loop: what is rolled out, what decides, what is asked once at the end."""
-
-    train: list[Problem]
-    validation: list[Problem]
-    test: list[Problem]
-
-
-def read_problems(config: DpoLoopConfig) -> Asked:
-    """Read all problems before anything is done, so that a broken line costs no run."""
-    source = config.problems
-    if source.limit is None and source.source == "embedded":  # it has no end of its own
-        source = source.model_copy(update={"limit": config.rounds * config.problems_a_round})
-    train = load_problems(source)
-    return Asked(train, *read_splits(config.measure, train))
 
 
 def require(config: DpoLoopConfig) -> None:
@@ -92,7 +74,7 @@ def run_loop(config: DpoLoopConfig, run: Run, asked: Asked) -> dict[str, Any]:
     Args:
         config: the loop.
         run: gets every file.
-        asked: what `read_problems` read.
+        asked: the problems.
 
     Returns:
         What ``results.json`` holds.

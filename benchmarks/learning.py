@@ -1,8 +1,8 @@
 """What the learning loop gains, against its ablation, GRPO and fine-tuning on what was accepted.
 
-    .venv/bin/python benchmarks/learning.py run --work DIR      (all of it; goes on where it broke off)
-    .venv/bin/python benchmarks/learning.py run --work DIR --arm dagger --seed 0
-    .venv/bin/python benchmarks/learning.py table --work DIR    (writes benchmarks/results/learning.json)
+    .venv/bin/python benchmarks/learning.py                     (all of it, hours; goes on where it broke off)
+    .venv/bin/python benchmarks/learning.py --arm dagger --seed 0
+    .venv/bin/python benchmarks/learning.py --tables            (writes benchmarks/results/learning.json)
 
 The primary metric was fixed before the runs: greedy pass@1 on the test problems. Sampled pass@1 is measured
 at the untrained policy's best validation temperature, so that mere sharpening does not count. Settings were
@@ -50,20 +50,21 @@ BAD_ROLLOUTS = 4096
 ARMS = (*LOOPS, *GRPO, ACCEPTED, *GATES)
 
 
-@click.group()
-def learning() -> None:
-    """Measure what learning from the verifier gains."""
-
-
-@learning.command()
-@click.option("--work", type=click.Path(path_type=Path), required=True, help="Folder of the runs.")
+@click.command()
+@click.option(
+    "--work", type=click.Path(path_type=Path), default=Path("runs/learning"), show_default=True, help="Runs."
+)
 @click.option("--arm", "arms", multiple=True, type=click.Choice(ARMS), help="Only these.")
 @click.option("--seed", "seeds", multiple=True, type=int, help="Only these.")
-def run(work: Path, arms: Sequence[str], seeds: Sequence[int]) -> None:
-    """Run what is not finished, one after the other."""
-    for seed in seeds or SEEDS:
-        for arm in arms or ARMS:
-            _run_arm(arm, seed, work)
+@click.option("--tables", is_flag=True, help="Run nothing; compare what is finished.")
+def learning(work: Path, arms: Sequence[str], seeds: Sequence[int], tables: bool) -> None:
+    """Measure what learning from the verifier gains: run what is not finished, then compare all of it."""
+    if not tables:
+        for seed in seeds or SEEDS:
+            for arm in arms or ARMS:
+                _run_arm(arm, seed, work)
+    if tables or not (arms or seeds):
+        compare(work)
 
 
 def _run_arm(arm: str, seed: int, work: Path) -> None:
@@ -163,9 +164,7 @@ def bad_start(work: Path) -> Path:
     return folder
 
 
-@learning.command()
-@click.option("--work", type=click.Path(path_type=Path), required=True, help="Folder of the runs.")
-def table(work: Path) -> None:
+def compare(work: Path) -> None:
     """Compare the finished arms with the untrained policy and with each other, on the test problems."""
     measured: dict[str, Measured] = {}
     runs: dict[str, dict[str, Any]] = {}
@@ -175,7 +174,7 @@ def table(work: Path) -> None:
             measured[name] = _measured(work, name, _adapter(folder))
             runs[name] = {**_beside(folder), "test": measured[name].to_json()}
     if not runs:
-        raise click.ClickException(f"{work}: no finished run; see benchmarks/learning.py run")
+        raise click.ClickException(f"{work}: no finished run; see benchmarks/learning.py --help")
     before = {False: _measured(work, "before", None)}
     if any(name.startswith("bad-") for name in runs):
         before[True] = _measured(work, "bad-before", bad_start(work))

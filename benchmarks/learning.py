@@ -235,6 +235,7 @@ def _beside(folder: Path) -> dict[str, Any]:
             for each in result["rounds"]
         ]
         found["kept_test"] = result["test"]["differences"]
+        found["probe_loss_spread"] = result["probe_loss_spread"]
     for key in ("gates", "stopped_by", "rollouts"):
         if key in result:
             found[key] = result[key]
@@ -273,6 +274,12 @@ def _print(result: Mapping[str, Any]) -> None:
             f"sampled {points(sampled['difference'])} {interval(sampled['ci95'], signed=True)}   "
             f"{each['seconds']:.0f} s"
         )
+    for name, each in result["runs"].items():
+        if "rounds" in each:
+            click.echo(f"{name}, round by round (the probe: fixed held-out pairs, against the first policy)")
+            for key in ("validation_greedy", "probe_loss", "chosen_logp", "rejected_logp", "kl", "gap"):
+                click.echo(f"  {key:18} " + " ".join(f"{one[key]:+.4f}" for one in each["rounds"]))
+            click.echo(f"  spread of the probe loss between rounds: {each['probe_loss_spread']}")
     for name, each in result["between"].items():
         by_seed = ", ".join(points(one) for one in each["by_seed"])
         click.echo(

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
@@ -14,10 +12,13 @@ from generation.config import DemoConfig, GenerateConfig, RerankConfig
 from generation.inputs import demo_files, rerank_files, sampling_files
 from shepherd import console
 from shepherd.answers import POOL_FORMATS
-from shepherd.config import load_config
 from shepherd.console import RunOptions, run_options, store_option
 from shepherd.errors import ShepherdError
+from shepherd.invocation import Invocation, resolve
 from shepherd.runs import Run
+
+if TYPE_CHECKING:
+    from verifier.dry_run import Plan
 
 C = TypeVar("C", GenerateConfig, RerankConfig, DemoConfig)
 
@@ -40,8 +41,10 @@ def generate(
     """
     named: dict[str, object] = {"n": n, "model": model, "problems.source": problems}
     named["store"] = False if no_store else None
-    asked = _read_options("generate", GenerateConfig, options, named)
-    if asked is None:
+    asked = resolve("generate", GenerateConfig, options, named)
+    from generation.plan import plan_sampling
+
+    if _planned("generate", asked, plan_sampling, options):
         return
     from generation.engines import require_engine
     from generation.generate import POOL, load_problems, sample_pool, summary
@@ -99,8 +102,10 @@ def rerank(
     named |= {"pool.format": pool_format, "scores": scores, "verifier": verifier}
     named["store"] = False if no_store else None
     more = ("verifier=null",) if no_verifier else ()
-    asked = _read_options("rerank", RerankConfig, options, named, more)
-    if asked is None:
+    asked = resolve("rerank", RerankConfig, options, named, more)
+    from generation.plan import plan_rerank
+
+    if _planned("rerank", asked, plan_rerank, options):
         return
     from generation.engines import require_engine
     from generation.report_table import print_report, sentence
@@ -129,8 +134,10 @@ def rerank(
 @run_options
 def demo(options: RunOptions) -> None:
     """Run the whole pipeline on the embedded world: train, sample, score, rerank, in a few minutes."""
-    asked = _read_options("demo", DemoConfig, options, {})
-    if asked is None:
+    asked = resolve("demo", DemoConfig, options, {})
+    from generation.plan import plan_demo
+
+    if _planned("demo", asked, plan_demo, options):
         return
     from generation.demo import demo as show
 
@@ -142,52 +149,13 @@ def demo(options: RunOptions) -> None:
         console.print_json(result)
 
 
-@dataclass(frozen=True, slots=True)
-class _Asked(Generic[C]):
-    """What a command is to do: the config, and the run that it goes on with, if any."""
+def _planned(command: str, asked: Invocation[C], plan: Callable[[C], Plan], options: RunOptions) -> bool:
+    """Show a dry run, if it is one."""
+    if options.dry_run:
+        from verifier.dry_run import show_dry_run
 
-    config: C
-    run: Run | None
-
-
-def _read_options(
-    command: str,
-    model: type[C],
-    options: RunOptions,
-    named: Mapping[str, object],
-    more: Sequence[str] = (),
-) -> _Asked[C] | None:
-    """Resolve the config of a command, or open the run to go on with; None after a dry run.
-
-    Args:
-        command: Its name, which is also the name of its config folder.
-        model: Schema of its config.
-        options: What every command is given.
-        named: Config keys that have an option of their own, None where it was not given.
-        more: Further overrides.
-    """
-    keys: dict[str, object] = {**named, "seed": options.seed}
-    set_keys: list[str] = [f"{key}={json.dumps(value)}" for key, value in keys.items() if value is not None]
-    overrides = [*options.overrides, *set_keys, *more]
-    if options.resume is not None:
-        if overrides or options.config != "embedded" or options.dry_run:
-            raise ShepherdError(
-                f"--resume {options.resume}: a resumed run keeps its config; drop the options that change it"
-            )
-        run, config = Run.resume(options.resume, command, model)
-        return _Asked(config, run)
-    config = load_config(model, command, options.config, overrides)
-    if not options.dry_run:
-        return _Asked(config, None)
-    from generation.plan import plan_demo, plan_rerank, plan_sampling
-    from verifier.dry_run import show_dry_run
-
-    if isinstance(config, GenerateConfig):
-        plan = plan_sampling(config)
-    else:
-        plan = plan_rerank(config) if isinstance(config, RerankConfig) else plan_demo(config)
-    show_dry_run(command, config, plan, options.as_json)
-    return None
+        show_dry_run(command, asked.config, plan(asked.config), options.as_json)
+    return options.dry_run
 
 
 def _create(

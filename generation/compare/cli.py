@@ -52,32 +52,23 @@ def compare(
     from generation.compare.run import compare as run_comparison
     from generation.compare.run import inputs_of, read_all, read_results
     from generation.compare.show import show_comparison
-    from shepherd.config import load_config
+    from shepherd.invocation import resolve
     from shepherd.runs import Run
 
     if verifiers and no_verifier:
         raise ShepherdError("--verifier and --no-verifier exclude each other; give one of them")
-    asked = _asked(generators, pools, pool_format, verifiers, no_verifier)
+    more = _asked(generators, pools, pool_format, verifiers, no_verifier)
     # Pools have their own size, which the shipped n need not be.
-    asked += [f"n={json.dumps(n)}"] if n is not None or pools else []
-    asked += [f"problems.source={json.dumps(problems)}"] if problems is not None else []
-    asked += ["store=false"] if no_store else []
-    asked += [f"seed={options.seed}"] if options.seed is not None else []
-    run = None
-    if options.resume is not None:
-        if options.overrides or asked or options.config != "embedded" or options.dry_run:
-            raise ShepherdError(
-                f"--resume {options.resume}: a resumed run keeps its config; drop the options that change it"
-            )
-        run, config = Run.resume(options.resume, "compare", CompareConfig)
-    else:
-        config = load_config(CompareConfig, "compare", options.config, [*options.overrides, *asked])
-        if options.dry_run:
-            from generation.plan import plan_compare
-            from verifier.dry_run import show_dry_run
+    more += [f"n={json.dumps(n)}"] if n is not None or pools else []
+    named = {"problems.source": problems, "store": False if no_store else None}
+    asked = resolve("compare", CompareConfig, options, named, more)
+    run, config = asked.run, asked.config
+    if options.dry_run:
+        from generation.plan import plan_compare
+        from verifier.dry_run import show_dry_run
 
-            show_dry_run("compare", config, plan_compare(config), options.as_json)
-            return
+        show_dry_run("compare", config, plan_compare(config), options.as_json)
+        return
     if run is not None and run.is_done:
         result = read_results(run.path)
     else:

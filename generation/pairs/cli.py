@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,23 +45,12 @@ def pairs(
     if scores is not None and verifier is not None:
         raise ShepherdError("--scores and --verifier exclude each other; give one of them")
     from generation.pairs.config import PairUpConfig as Schema
-    from shepherd.config import load_config
-    from shepherd.runs import Run
+    from shepherd.invocation import resolve
 
-    keys: dict[str, object] = {"pool.file": pool, "pool.format": pool_format, "scores": scores}
-    keys |= {"verifier": verifier, "pairs.how": how, "seed": options.seed}
-    keys["store"] = False if no_store else None
-    given = [f"{key}={json.dumps(value)}" for key, value in keys.items() if value is not None]
-    overrides = [*options.overrides, *given]
-    run: Run | None = None
-    if options.resume is not None:
-        if overrides or options.config != "embedded" or options.dry_run:
-            raise ShepherdError(
-                f"--resume {options.resume}: a resumed run keeps its config; drop the other options"
-            )
-        run, config = Run.resume(options.resume, "pairs", Schema)
-    else:
-        config = load_config(Schema, "pairs", options.config, overrides)
+    named: dict[str, object] = {"pool.file": pool, "pool.format": pool_format, "scores": scores}
+    named |= {"verifier": verifier, "pairs.how": how, "store": False if no_store else None}
+    asked = resolve("pairs", Schema, options, named)
+    run, config = asked.run, asked.config
     if options.dry_run:
         from generation.pairs.plan import plan_pairs
         from verifier.dry_run import show_dry_run

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,35 +40,24 @@ def eval_steps(
     embedded world's test problems. Every figure has a 95% interval over problems and stands beside what a
     step's position alone would give; threshold and calibration are fitted on other problems.
     """
-    from shepherd.config import load_config
-    from shepherd.runs import Run
+    from shepherd.invocation import resolve
     from verifier.evaluate.config import EvalStepsConfig
     from verifier.evaluate.show import show_steps
 
     if verifier is not None and scores is not None:
         raise ShepherdError("--scores and --verifier exclude each other; give one of them")
     named: dict[str, object] = {"data": data, "verifier": verifier, "scores": scores, "fit": fit}
-    named |= {"seed": options.seed, "save_calibration": save_calibration or None}
-    named["store"] = False if no_store else None
-    overrides = [f"{key}={json.dumps(value)}" for key, value in named.items() if value is not None]
-    if options.resume is not None:
-        if overrides or options.overrides:
-            raise ShepherdError(
-                f"--resume {options.resume}: a resumed run keeps its config; drop the other options"
-            )
-        run, config = Run.resume(options.resume, "eval-steps", EvalStepsConfig)
-        if not run.is_done:
-            _measure(run, config, options.out)
-        show_steps(run.path, options.as_json)
-        return
-    config = load_config(EvalStepsConfig, "eval_steps", options.config, [*options.overrides, *overrides])
+    named |= {"save_calibration": save_calibration or None, "store": False if no_store else None}
+    asked = resolve("eval-steps", EvalStepsConfig, options, named)
+    run, config = asked.run, asked.config
     if options.dry_run:
         from verifier.dry_run import show_dry_run
         from verifier.plan import plan_evaluation
 
         show_dry_run("eval-steps", config, plan_evaluation(config), options.as_json)
         return
-    run = _measure(None, config, options.out)
+    if run is None or not run.is_done:
+        run = _measure(run, config, options.out)
     show_steps(run.path, options.as_json)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +11,7 @@ from shepherd.console import RunOptions, run_options
 from shepherd.errors import ShepherdError
 
 if TYPE_CHECKING:
-    from shepherd.runs import Run
+    pass
 
 RESULTS = "results.json"
 
@@ -42,31 +41,16 @@ def grpo(
     shepherd generate --set adapter=RUN.
     """
     from generation.learn.grpo.config import GrpoConfig
-    from shepherd.config import load_config
     from shepherd.files import read_json, write_json
-    from shepherd.runs import Run
+    from shepherd.invocation import resolve
 
-    named = {
-        "rollouts": rollouts,
-        "generations": n,
-        "model": model,
-        "problems.source": problems,
-        "verifier": verifier,
-        "seed": options.seed,
-    }
-    overrides = [f"{key}={json.dumps(value)}" for key, value in named.items() if value is not None]
-    run: Run | None = None
-    if options.resume is not None:
-        if options.overrides or overrides or options.config != "embedded" or options.dry_run:
-            raise ShepherdError(
-                f"--resume {options.resume}: a resumed run keeps its config; drop the options that change it"
-            )
-        run, config = Run.resume(options.resume, "grpo", GrpoConfig)
-        if run.is_done:
-            _show(read_json(run.path / RESULTS), run.path, options.as_json)
-            return
-    else:
-        config = load_config(GrpoConfig, "grpo", options.config, [*options.overrides, *overrides])
+    named: dict[str, object] = {"rollouts": rollouts, "generations": n, "model": model}
+    named |= {"problems.source": problems, "verifier": verifier}
+    asked = resolve("grpo", GrpoConfig, options, named)
+    run, config = asked.run, asked.config
+    if run is not None and run.is_done:
+        _show(read_json(run.path / RESULTS), run.path, options.as_json)
+        return
     if options.dry_run:
         from generation.learn.grpo.plan import plan_grpo
         from verifier.dry_run import show_dry_run

@@ -110,7 +110,7 @@ def _test(prepared: Prepared, run: Run, adapter: Path) -> dict[str, Any]:
         name: measure_policy(
             config,
             each,
-            asked.test,
+            prepared.asked.test,
             folder / name,
             n=settings.n,
             temperature=temperature,

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 import click
 
 from shepherd.console import RunOptions, run_options
-from shepherd.errors import ShepherdError
 
 if TYPE_CHECKING:
-    from shepherd.runs import Run
+    pass
 
 
 @click.command("dpo-loop")
@@ -45,32 +43,15 @@ def dpo_loop(
     test problems once. The run directory has pairs/round-*.jsonl, union.jsonl, adapters/, rounds.csv and
     rounds.png; sample from what was learnt with shepherd generate --set adapter=RUN.
     """
-    named = {
-        "dagger": dagger,
-        "rounds": rounds,
-        "n": n,
-        "model": model,
-        "problems.source": problems,
-        "verifier": verifier,
-        "merge": merge,
-        "seed": options.seed,
-    }
-    overrides = [f"{key}={json.dumps(value)}" for key, value in named.items() if value is not None]
     from generation.learn.loop.config import DpoLoopConfig
-    from shepherd.config import load_config
     from shepherd.console import print_json
     from shepherd.files import read_json
-    from shepherd.runs import Run
+    from shepherd.invocation import resolve
 
-    run: Run | None = None
-    if options.resume is not None:
-        if options.overrides or overrides or options.config != "embedded" or options.dry_run:
-            raise ShepherdError(
-                f"--resume {options.resume}: a resumed run keeps its config; drop the options that change it"
-            )
-        run, config = Run.resume(options.resume, "dpo-loop", DpoLoopConfig)
-    else:
-        config = load_config(DpoLoopConfig, "dpo_loop", options.config, [*options.overrides, *overrides])
+    named: dict[str, object] = {"dagger": dagger, "rounds": rounds, "n": n, "model": model}
+    named |= {"problems.source": problems, "verifier": verifier, "merge": merge}
+    asked = resolve("dpo-loop", DpoLoopConfig, options, named)
+    run, config = asked.run, asked.config
     if options.dry_run:
         from generation.learn.loop.plan import plan_loop
         from verifier.dry_run import show_dry_run
@@ -87,10 +68,10 @@ def dpo_loop(
     else:
         require(config)
         wanted = config.rounds * config.problems_a_round
-        asked = read_asked(config.problems, config.measure, wanted)
+        problems_asked = read_asked(config.problems, config.measure, wanted)
         if run is None:
             run = create_run("dpo-loop", config, config.measure, options.out)
-        result = run_loop(config, run, asked)
+        result = run_loop(config, run, problems_asked)
         run.finish()
     if options.as_json:
         print_json({"run": str(run.path), **result})

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from shepherd.console import RunOptions, run_options
-from shepherd.errors import ShepherdError
 
 if TYPE_CHECKING:
     from generation.learn.sft.config import SftConfig
@@ -32,24 +30,15 @@ def sft(options: RunOptions, data: str | None, base: str | None) -> None:
     shepherd generate --set adapter=RUN, and the same prompt keys as here.
     """
     from generation.learn.sft.config import SftConfig
-    from shepherd.config import load_config
     from shepherd.files import write_json
+    from shepherd.invocation import resolve
     from shepherd.runs import Run
 
-    if options.resume is not None:
-        if options.overrides or options.seed is not None or data is not None or base is not None:
-            raise ShepherdError(
-                f"--resume {options.resume}: a resumed run keeps its config; drop the other options"
-            )
-        run, config = Run.resume(options.resume, "sft", SftConfig)
-        if run.is_done:
-            _show(run.path, options.as_json)
-            return
-    else:
-        named = {"data": data, "base": base, "seed": options.seed}
-        overrides = [f"{key}={json.dumps(value)}" for key, value in named.items() if value is not None]
-        config = load_config(SftConfig, "sft", options.config, [*options.overrides, *overrides])
-
+    asked = resolve("sft", SftConfig, options, {"data": data, "base": base})
+    run, config = asked.run, asked.config
+    if run is not None and run.is_done:
+        _show(run.path, options.as_json)
+        return
     if options.dry_run:
         from generation.learn.sft.plan import plan_sft
         from verifier.dry_run import show_dry_run
@@ -59,7 +48,7 @@ def sft(options: RunOptions, data: str | None, base: str | None) -> None:
     from generation.learn.sft.prepare import prepare  # torch takes seconds to import
 
     prepared = prepare(config)
-    if options.resume is None:
+    if run is None:
         run = Run.create("sft", config, options.out, {"training": config.seed}, _inputs(config))
         click.echo(f"run: {run.path}", err=True)
     from generation.learn.sft.train import train

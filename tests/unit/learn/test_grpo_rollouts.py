@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from generation.engines.protocol import Prompt
+from generation.learn.asked import Asked
 from generation.learn.grpo.config import GrpoConfig
 from generation.learn.grpo.learnt import KEPT
 from generation.learn.grpo.prepare import Prepared
@@ -59,9 +60,8 @@ def prepared(problems: int = 20, answer: str | None = "10", **keys: Any) -> Prep
     )
     train = [Problem(f"p{index}", f"question {index}?", answer) for index in range(problems)]
     verifier: Any = ByLine() if config.scores_steps else None
-    return Prepared(
-        config, train, [], [], load_tokenizer("embedded:weak"), {}, verifier, "transformers", "why"
-    )
+    asked = Asked(train, [], [])
+    return Prepared(config, asked, load_tokenizer("embedded:weak"), {}, verifier, "transformers", "why")
 
 
 def half_and_half(key: str) -> list[str]:

@@ -39,14 +39,25 @@ GRPO: dict[str, tuple[str, ...]] = {
     "grpo-outcome": ("rewards.outcome=1", "rewards.process=0"),
     "grpo-process-deepseek": (*PROCESS, "process_form=deepseek"),
     "grpo-process-min": (*PROCESS, "process_form=min"),
-    "grpo-hybrid": ("rewards.outcome=1", "rewards.process=1", "process_form=min", "gates.hybrid_weight=0.5"),
+    "grpo-hybrid": (
+        "rewards.outcome=1",
+        "rewards.process=1",
+        "process_form=min",
+        "gates.hybrid_weight=0.5",
+        "gates.hybrid_baseline=1.0",  # half of what both rewards can give
+    ),
 }
 ACCEPTED = "sft-accepted"
 GATES = {
     "bad-gates": ("gates.minimum_quality=0.5", "gates.max_resamples=1"),
-    "bad-no-gates": ("gates.zero_variance=false", "gates.max_resamples=0"),
+    "bad-no-gates": (
+        "gates.zero_variance=false",
+        "gates.max_resamples=0",
+        "gates.absolute_epsilon=0",
+        "gates.relative_epsilon=0",
+    ),
 }
-BAD_ROLLOUTS = 4096
+BAD_ROLLOUTS, BAD_SHARE = 4096, 0.05
 ARMS = (*LOOPS, *GRPO, ACCEPTED, *GATES)
 
 
@@ -90,7 +101,8 @@ def _shepherd(folder: Path, command: str, *arguments: str) -> None:
     started = time.monotonic()
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run([sys.executable, "-m", "shepherd", command, *where], env=environment, check=False)
-    seconds = round(time.monotonic() - started, 1)
+    legs = read_json(folder / "took.json")["seconds"] if (folder / "took.json").exists() else 0.0
+    seconds = round(legs + time.monotonic() - started, 1)
     write_json(folder / "took.json", {"seconds": seconds, "resumed": resumed, "exit": done.returncode})
 
 
@@ -178,6 +190,8 @@ def compare(work: Path) -> None:
     before = {False: _measured(work, "before", None)}
     if any(name.startswith("bad-") for name in runs):
         before[True] = _measured(work, "bad-before", bad_start(work))
+        if (share := before[True].mean("greedy")) >= BAD_SHARE:
+            raise click.ClickException(f"the bad start solves {percent(share)}%: it is not bad enough")
     for name, each in measured.items():
         found = differences(each, before[name.startswith("bad-")])
         runs[name]["minus_before"] = {metric: one.to_json() for metric, one in found.items()}
@@ -220,7 +234,8 @@ def _measured(work: Path, name: str, adapter: Path | None) -> Measured:
 
 def _beside(folder: Path) -> dict[str, Any]:
     """What a run says of itself: seconds, and round by round what was watched."""
-    found: dict[str, Any] = {"seconds": read_json(folder / "took.json")["seconds"]}
+    took = folder / "took.json"
+    found: dict[str, Any] = {"seconds": read_json(took)["seconds"] if took.exists() else None}
     result = read_json(folder / "results.json")
     if "rounds" in result:
         found["kept_round"] = result["best_round"]
@@ -236,7 +251,7 @@ def _beside(folder: Path) -> dict[str, Any]:
         ]
         found["kept_test"] = result["test"]["differences"]
         found["probe_loss_spread"] = result["probe_loss_spread"]
-    for key in ("gates", "stopped_by", "rollouts"):
+    for key in ("groups", "stopped_by", "rollouts"):
         if key in result:
             found[key] = result[key]
     return found
@@ -272,19 +287,21 @@ def _print(result: Mapping[str, Any]) -> None:
             f"{name:26} greedy {percent(each['test']['greedy']['accuracy'])} "
             f"{points(greedy['difference'])} {interval(greedy['ci95'], signed=True)}   "
             f"sampled {points(sampled['difference'])} {interval(sampled['ci95'], signed=True)}   "
-            f"{each['seconds']:.0f} s"
+            f"{each['seconds'] or float('nan'):.0f} s"
         )
     for name, each in result["runs"].items():
         if "rounds" in each:
             click.echo(f"{name}, round by round (the probe: fixed held-out pairs, against the first policy)")
             for key in ("validation_greedy", "probe_loss", "chosen_logp", "rejected_logp", "kl", "gap"):
-                click.echo(f"  {key:18} " + " ".join(f"{one[key]:+.4f}" for one in each["rounds"]))
+                click.echo(
+                    f"  {key:18} "
+                    + " ".join("-" if one[key] is None else f"{one[key]:+.4f}" for one in each["rounds"])
+                )
             click.echo(f"  spread of the probe loss between rounds: {each['probe_loss_spread']}")
     for name, each in result["between"].items():
         by_seed = ", ".join(points(one) for one in each["by_seed"])
-        click.echo(
-            f"{name}: {points(each['difference'])} {interval(each['ci95'], signed=True)}, by seed {by_seed}"
-        )
+        click.echo(f"{name}: {points(each['difference'])} {interval(each['ci95'], signed=True)}")
+        click.echo(f"  over problems (mean of the seeds; not over seeds); by seed {by_seed}")
 
 
 def _machine() -> dict[str, Any]:

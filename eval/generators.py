@@ -77,17 +77,7 @@ class Measured:
         found: dict[str, Any] = {"problems": len(self.ids), "n": self.n}
         for name, (low, high) in zip(names, intervals, strict=True):
             found[name] = {"accuracy": self.mean(name), "ci95": [float(low), float(high)]}
-        rest = (
-            "answered",
-            "tokens",
-            "cut",
-            "score",
-            "score_of_right",
-            "score_of_wrong",
-            "gap",
-            "within_question",
-        )
-        return found | {name: getattr(self, name) for name in rest}
+        return found | {name: getattr(self, name) for name in _BESIDE}
 
 
 def measure(

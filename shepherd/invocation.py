@@ -51,7 +51,9 @@ def resolve(
             be resumed with another config than its own.
     """
     keys: dict[str, object] = {**named, "seed": options.seed}
-    given = [f"{key}={json.dumps(value)}" for key, value in keys.items() if value is not None]
+    given = [
+        f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in keys.items() if value is not None
+    ]
     overrides = [*options.overrides, *given, *more]
     if options.resume is None:
         return Invocation(load_config(schema, command.replace("-", "_"), options.config, overrides), None)

@@ -64,8 +64,8 @@ def _check_apart(named: dict[str, Sequence[Problem]]) -> None:
             first = seen.setdefault(" ".join(each.question.split()).lower(), name)
             if first != name:
                 raise ShepherdError(
-                    f'measure: the {name} problem "{each.id}" asks what a {first} problem asks; give splits '
-                    "or files that share no question (problems.skip cuts one split into two)"
+                    f"measure: the {name} problem {each.id!r:.40} asks what a {first} problem asks; give "
+                    "splits or files that share no question (problems.skip cuts one split into two)"
                 )
 
 
@@ -80,4 +80,6 @@ def create_run(command: str, config: ScoredConfig, settings: MeasureConfig, out:
     seeds = {"seed": config.seed, "problems": config.problems.seed, "measure": settings.seed}
     run = Run.create(command, config, out, seeds, list(dict.fromkeys(files)), list(parents))
     click.echo(f"run: {run.path}", err=True)
+    if config.adapter is not None:
+        click.echo(f"update.lora counts for fresh adapters alone: {config.adapter} keeps its own", err=True)
     return run

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -72,7 +73,9 @@ def load_policy(
 def policy_id(name: str, adapter: Path | str | None) -> str:
     """Short hash of a policy: of its base (files of a folder, else its name) and its adapter's weights.
 
-    Two policies with the same id give the same distribution; an adapter that was merged has another id.
+    Two policies with the same id give the same distribution on the same machine and base in the same form: a
+    base in 4 bits, as it may be trained, differs a little from the 16-bit one that samples. An adapter that
+    was merged has another id.
 
     Example:
         >>> policy_id("embedded:weak", None) == policy_id("embedded:weak", None)
@@ -104,3 +107,15 @@ def _digest_of_base(file: Path) -> str:
     if key not in _digests:
         _digests[key] = sha256_file(file)
     return _digests[key]
+
+
+def give_back_memory() -> None:
+    """Free the policies that nobody names any more: a peft model and its parts hold each other.
+
+    What comes next (a sampler, a 7B verifier, vLLM, which asks how much is free) needs the card for itself.
+    """
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

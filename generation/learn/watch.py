@@ -213,6 +213,14 @@ def trl_arguments(
     }
 
 
+def on_one_device(arguments: Any) -> None:
+    """Keep TRL to the one device that the model is on, however many cards there are to be seen.
+
+    It would split batches over all of them, and count other steps than those that were planned.
+    """
+    arguments._n_gpu = min(1, arguments.n_gpu)
+
+
 def check_gradients(model: Any, where: str) -> None:
     """Refuse a gradient that is not finite before it reaches the adapter.
 

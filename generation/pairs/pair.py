@@ -119,7 +119,7 @@ class Pair:
         if chosen.text == rejected.text:
             raise at(where, line, '"chosen" and "rejected" are the same text; nothing tells them apart')
         if chosen.candidate and chosen.candidate == rejected.candidate:
-            raise at(where, line, f'both sides are candidate "{chosen.candidate}"; a pair is made of two')
+            raise at(where, line, f"both sides are candidate {chosen.candidate!r:.40}; a pair is made of two")
         number = _or(row, "round", 0)
         if isinstance(number, bool) or not isinstance(number, int) or number < 0:
             raise at(where, line, f'"round" must be a whole number from 0 on, found {number!r:.40}')

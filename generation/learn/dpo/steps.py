@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from generation.learn.dpo.config import DpoConfig
 from generation.learn.dpo.logps import PairLogps
 from generation.learn.dpo.rows import PairRow
-from generation.learn.watch import Watch
+from generation.learn.watch import Watch, on_one_device
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -71,17 +71,19 @@ def make_trainer(
         device=device,
         seed=seed,
     )
+    told = DPOConfig(
+        **arguments,
+        **losses,
+        beta=config.beta,
+        label_smoothing=config.label_smoothing,
+        max_length=None,
+        disable_dropout=False,  # the adapter's is as configured
+        train_sampling_strategy="sequential",  # the order is given
+    )
+    on_one_device(told)
     trainer = Trainer(
         model=model,
-        args=DPOConfig(
-            **arguments,
-            **losses,
-            beta=config.beta,
-            label_smoothing=config.label_smoothing,
-            max_length=None,
-            disable_dropout=False,  # the adapter's is as configured
-            train_sampling_strategy="sequential",  # the order is given
-        ),
+        args=told,
         train_dataset=datasets.Dataset.from_dict(columns).select(order.tolist()),
         processing_class=tokenizer,
         optimizers=watch.optimizers(),

@@ -12,7 +12,6 @@ Left out on purpose: several GPUs, training of all weights, a reference that mov
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,7 @@ from generation.learn.dpo.logps import PairLogps, pair_logps, pair_means
 from generation.learn.dpo.plan import DpoPlan, make_plan
 from generation.learn.dpo.result import DpoResult, read_result, write_result
 from generation.learn.logps import other_policy
-from generation.learn.policy import load_policy, policy_id
+from generation.learn.policy import give_back_memory, load_policy, policy_id
 from generation.pairs.pair import Pair
 from shepherd.errors import ShepherdError
 from shepherd.files import append_line, atomic_directory, read_finished, read_json, write_json, write_jsonl
@@ -128,7 +127,7 @@ def update(
         f"{result.after.chosen:.2f} nats, margin {result.before.margin:.3f} to {result.after.margin:.3f}"
     )
     del model
-    _give_back_memory()
+    give_back_memory()
     return result
 
 
@@ -245,12 +244,3 @@ def _train(
     )
     with open_to_append(folder / STEPS) as trail:
         return watch.take_steps(trainer, f"DPO, round {round}" if round else "DPO")
-
-
-def _give_back_memory() -> None:
-    """A trainer and its callbacks hold each other, and the model with them."""
-    import torch
-
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()

@@ -24,7 +24,7 @@ from generation.learn.grpo.evaluations import (
     evaluate,
     last_good,
 )
-from generation.learn.grpo.learnt import Learnt
+from generation.learn.grpo.learnt import KEPT, Learnt
 from generation.learn.grpo.observation import Observation, observe
 from generation.learn.grpo.prepare import Prepared
 from generation.learn.grpo.rollouts import Made, Rollouts
@@ -207,6 +207,9 @@ class Batches(TrainerCallback):
         self.run.metric(**row, seconds=round(time.monotonic() - self._started, 2))
         if self.is_over or standing.batch % config.checkpoint_every == 0:
             self._save()
+            # No sentinel that trips later can look back beyond its window, and the batch before that.
+            last = standing.batch - self.config.sentinels.window - 1
+            drop_needless(self.run.path, standing.evaluations, max(0, last))
         if self._bar is not None:
             reward = "none" if row["reward"] is None else f"{row['reward']:.3f}"
             self._bar.note(f"reward {reward}, {row['tokens']:.0f} tokens, entropy {row['entropy']:.3f}")
@@ -230,7 +233,10 @@ class Batches(TrainerCallback):
         )
 
     def _learnt(self) -> dict[str, float]:
-        """What TRL logged of the batch's steps, under our names, as means over them."""
+        """What TRL logged of the batch's steps, under our names, as means over them.
+
+        Where no group was kept there are no tokens to mean over, and TRL's zeros say nothing.
+        """
         names = {
             "loss": "loss",
             "grad_norm": "gradient_norm",
@@ -240,6 +246,8 @@ class Batches(TrainerCallback):
             "clip_ratio/high_mean": "clipped_high",
         }
         found = {ours: self._logs[trls] for trls, ours in names.items() if self._logs.get(trls)}
+        if self.made is not None and not any(self.made.learnt.rewards[KEPT]):
+            found = {name: found[name] for name in found.keys() & {"loss", "gradient_norm"}}
         return {name: float(np.mean(values)) for name, values in found.items()} | {
             "learning_rate": self._factor * self.config.update.learning_rate
         }
@@ -256,10 +264,6 @@ class Batches(TrainerCallback):
             self.run.path,
         )
         standing.evaluations.append(found)
-        # No sentinel that trips later can look back beyond its window.
-        drop_needless(
-            self.run.path, standing.evaluations, max(0, standing.batch - self.config.sentinels.window)
-        )
         self.run.log(f"generation batch {found.batch}: held-out accuracy {100 * found.accuracy:.1f}%")
         return found
 

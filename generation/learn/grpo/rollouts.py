@@ -255,8 +255,9 @@ class Rollouts:
     def _advantages(self, group: Group) -> list[FloatArray]:
         """An advantage for each token of each completion; 0 where the group is not kept.
 
-        What rewards a completion as a whole is added up first and scaled as one, so that a small reward
-        stays small; it then weighs as much as all those rewards together.
+        What rewards a completion as a whole is added up first and scaled as one; it then weighs as much as
+        all those rewards together. So a small reward stays small beside one that differs, and where the
+        others are equal throughout a group it decides alone.
         """
         config, gates = self.config, self.config.gates
         lengths = [len(each.ids) for each in group.completions]

@@ -19,7 +19,7 @@ from trl import GRPOConfig, GRPOTrainer
 
 from generation.learn.grpo.config import GrpoConfig
 from generation.learn.grpo.learnt import KEPT, Learnt
-from generation.learn.watch import trl_arguments
+from generation.learn.watch import on_one_device, trl_arguments
 
 
 class GroupTrainer(GRPOTrainer):
@@ -59,6 +59,12 @@ class GroupTrainer(GRPOTrainer):
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         output: dict[str, Any] = super()._generate_and_score_completions(inputs)
         output["advantages"] = padded(self.made.advantages, like=output["completion_ids"])
+        kept = torch.tensor(self.made.rewards[KEPT], device=output["completion_ids"].device) > 0
+        if not bool(kept.all()):
+            # An advantage of 0 leaves the KL term: what is not kept is taken out of the loss as a whole.
+            mask = kept[:, None].to(output["completion_mask"].dtype).expand_as(output["completion_mask"])
+            output["tool_mask"] = mask.contiguous()
+            output["num_items_in_batch"] = (output["completion_mask"] * mask).sum()
         return output
 
     def _send_telemetry(self) -> None:
@@ -88,7 +94,7 @@ def arguments(config: GrpoConfig, folder: Path, *, steps: int, use_vllm: bool) -
         use_vllm: sample by TRL's vLLM in this process.
     """
     update = config.update
-    return GRPOConfig(
+    made = GRPOConfig(
         **trl_arguments(
             update,
             folder=folder,
@@ -116,3 +122,5 @@ def arguments(config: GrpoConfig, folder: Path, *, steps: int, use_vllm: bool) -
         vllm_max_model_length=config.vllm.max_model_len,
         vllm_tensor_parallel_size=config.vllm.tensor_parallel,
     )
+    on_one_device(made)
+    return made

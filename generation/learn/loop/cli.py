@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 
 from shepherd.console import RunOptions, run_options
-
-if TYPE_CHECKING:
-    pass
 
 
 @click.command("dpo-loop")

@@ -61,6 +61,10 @@ class DpoLoopConfig(ScoredConfig):
             raise ValueError("verifier: its verdicts are what the loop learns from; name one")
         if self.sampling.temperature == 0:
             raise ValueError("sampling.temperature: greedy rollouts are all alike; give one above 0")
+        if not self.dagger and self.union != UnionConfig():
+            raise ValueError("union: without dagger a round learns from its own pairs alone; leave it out")
+        if self.union.weights != "equal" and 0 in self.union.weights.values():
+            raise ValueError("union.weights: a round that weighs 0 is rolled out for nothing; leave it out")
         if self.engine == "server":
             raise ValueError("engine: a server's weights do not change; use transformers or vllm")
         return self

@@ -11,7 +11,7 @@ import numpy as np
 from eval.generators import Measured
 from generation.learn.loop.config import DpoLoopConfig
 from generation.learn.loop.watches import Watched
-from generation.learn.policy import load_policy
+from generation.learn.policy import give_back_memory, load_policy
 from generation.pairs.pair import Pair, Side
 from generation.pairs.sides import as_prompt, ends, opened
 from generation.pairs.union import Union
@@ -90,9 +90,13 @@ class Learner:
             device=config.device,
             trust_remote_code=config.trust_remote_code,
         )
-        rows = self._texts(read_pool(pools))
-        apart = policy_divergence(model, reference, rows, config.update.batch_tokens) if rows else None
-        probe = self._probe(model)
+        try:
+            rows = self._texts(read_pool(pools))
+            apart = policy_divergence(model, reference, rows, config.update.batch_tokens) if rows else None
+            probe = self._probe(model)
+        finally:
+            del model
+            give_back_memory()
         return Watched(
             **probe,
             kl=None if apart is None else max(0.0, apart.kl),  # rounding may leave it just below

@@ -16,18 +16,21 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
+import torch
+
 from eval.generators import Measured, differences
 from generation.engines import require_engine
 from generation.learn.asked import Asked
 from generation.learn.loop.config import DpoLoopConfig
 from generation.learn.loop.learn import Learner
-from generation.learn.loop.pairing import UNION, RoundPairs, keep_union, make_probe, pair_up
+from generation.learn.loop.pairing import PAIRS, UNION, RoundPairs, keep_union, make_probe, pair_up
 from generation.learn.loop.plot import plot_rounds
 from generation.learn.loop.record import Round, best_round, read_rounds, write_csv
 from generation.learn.loop.show import PICTURE, answer_of
 from generation.learn.loop.watches import alarms, loss_spread
 from generation.learn.measure import SAMPLED, best_temperature, measure_policy
 from generation.learn.policy import policy_id
+from generation.pairs.union import check_hash
 from shepherd.console import progress
 from shepherd.files import append_line, read_json, write_json
 from shepherd.records import Problem
@@ -79,8 +82,11 @@ def run_loop(config: DpoLoopConfig, run: Run, asked: Asked) -> dict[str, Any]:
     Returns:
         What ``results.json`` holds.
     """
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)  # the same sums in the same order, so the same bytes
     loop = _Loop(config, run, asked)
     rounds = loop.rounds()
+    loop.tell(rounds)  # a kill may have come between the last record and its pictures
     best = best_round(rounds)
     test = loop.test(best)
     kept = loop.keep(best)
@@ -134,7 +140,8 @@ class _Loop:
                 with (path / ROUNDS).open("a", encoding="utf-8") as handle:
                     append_line(handle, found.to_json())
                 done.append(found)
-                self._tell(done)
+                self.log(done[-1])
+                self.tell(done)
                 bar.advance()
         return done
 
@@ -149,9 +156,19 @@ class _Loop:
         for each in done[1:]:
             found.append(pair_up(self.config, self.run, each.round, found, [], None))
             found[-1].check(each, self.run.path)
-        if len(done) > self.config.rounds:  # no round is left to do it
-            keep_union(self.run.path / UNION, found[-1], found[:-1])
+        if found:
+            self._check_union(found)
         return found
+
+    def _check_union(self, found: Sequence[RoundPairs]) -> None:
+        """The union's file must be that of the last round, or of the next one, where that has its pairs."""
+        path = self.run.path / UNION
+        following = self.run.path / PAIRS / f"round-{len(found) + 1}.json"
+        if path.exists() and following.exists():
+            later = pair_up(self.config, self.run, len(found) + 1, found, [], None)
+            check_hash(path, later.union.hash, found[-1].union.hash)
+        else:
+            keep_union(path, found[-1], found[:-1])
 
     def _temperature(self) -> float:
         """Round 0's best temperature; with one to choose from there is nothing to measure."""
@@ -234,12 +251,14 @@ class _Loop:
             seconds={name: round(each, 3) for name, each in seconds.items()},
         )
 
-    def _tell(self, done: Sequence[Round]) -> None:
-        """What is known so far, as files and log lines."""
-        newest, path = done[-1], self.run.path
-        write_csv(path / CSV, done)
+    def tell(self, done: Sequence[Round]) -> None:
+        """What is known so far, as a table and a picture."""
+        write_csv(self.run.path / CSV, done)
         arm = "DAgger" if self.config.dagger else "no aggregation"
-        plot_rounds(done, path / PICTURE, f"{self.config.model}, {arm}")
+        plot_rounds(done, self.run.path / PICTURE, f"{self.config.model}, {arm}")
+
+    def log(self, newest: Round) -> None:
+        """What the newest round gave, as metrics and log lines."""
         self.run.metric(
             round=newest.round,
             validation_greedy=newest.greedy,

@@ -88,6 +88,10 @@ def pair_up(
             raise ShepherdError(
                 f"{file}: has been changed since round {number} made it; put it back, or start a new run"
             )
+    elif not problems:
+        raise ShepherdError(
+            f"{counted}: is gone, and round {number} was learnt from it; put it back, or start a new run"
+        )
     else:
         pairs, counts = _make(config, run, number, problems, adapter, file)
         write_json(counted, counts)

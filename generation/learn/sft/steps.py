@@ -7,7 +7,7 @@ from typing import Any
 from generation.learn.order import sums_of_steps
 from generation.learn.sft.heldout import heldout_loss
 from generation.learn.sft.prepare import Prepared
-from generation.learn.watch import Saves, StepLog, Watch
+from generation.learn.watch import Saves, StepLog, Watch, on_one_device
 from shepherd.runs import Run
 from verifier import checkpoint
 
@@ -75,14 +75,16 @@ def take_steps(
         seed=config.seed,
     )
     tokens = {"input_ids": [list(row.ids) for row in rows], "labels": [row.labels for row in rows]}
+    told = SFTConfig(
+        **arguments,
+        max_length=None,
+        dataset_kwargs={"skip_prepare_dataset": True},  # labels are given
+        train_sampling_strategy="sequential",  # the order is
+    )
+    on_one_device(told)
     trainer = Trainer(
         model=model,
-        args=SFTConfig(
-            **arguments,
-            max_length=None,
-            dataset_kwargs={"skip_prepare_dataset": True},  # labels are given
-            train_sampling_strategy="sequential",  # the order is
-        ),
+        args=told,
         train_dataset=datasets.Dataset.from_dict(tokens).select(
             prepared.order[watch.first * rows_a_step :].tolist()
         ),

@@ -107,7 +107,7 @@ def test_a_finished_loop_is_shown_again(whole: Path, monkeypatch: pytest.MonkeyP
 STOPS = {
     "rollouts": ("generation.learn.loop.pairing.score_pool", 2),
     "union": ("generation.learn.loop.pairing.write_union", 2),
-    "update": ("generation.learn.dpo.update.take_steps", 2),
+    "update": ("generation.learn.dpo.update.load_policy", 2),
     "measuring": ("generation.learn.loop.loop.measure_policy", 3),
     "record": ("generation.learn.loop.loop.append_line", 2),
     "test": ("generation.learn.loop.loop.measure_policy", 5),

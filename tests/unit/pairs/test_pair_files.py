@@ -131,7 +131,7 @@ NEEDS = "a pair needs prompt, chosen and rejected"
         (OURS, {"rejected_score": float("nan")}, '"rejected_score" must be in [0, 1] or null, found nan'),
         (OURS, {"rejected_score": 10**400}, '"rejected_score" must be in [0, 1] or null, found 1000'),
         (OURS, {"chosen_ends": "yes"}, "\"chosen_ends\" must be true or false, found 'yes'"),
-        (OURS, {"rejected_candidate": "round-1/p/0"}, 'both sides are candidate 'round-1/p/0''),
+        (OURS, {"rejected_candidate": "round-1/p/0"}, "both sides are candidate 'round-1/p/0'"),
         (OURS, {"rejected_candidate": 1}, '"rejected_candidate" must be text, found 1'),
         (OURS, {"round": -1}, '"round" must be a whole number from 0 on, found -1'),
         (OURS, {"round": 1.5}, '"round" must be a whole number from 0 on, found 1.5'),

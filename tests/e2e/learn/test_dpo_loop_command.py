@@ -233,6 +233,9 @@ def test_early_stopping_keeps_the_best_round(tmp_path: Path, monkeypatch: pytest
         (("sampling.temperature=0",), "greedy rollouts are all alike"),
         (("measure.temperatures=[]",), "measure.temperatures"),
         (("engine=server",), "a server's weights do not change"),
+        (("dagger=false", "union.decay=0.5"), "without dagger a round learns from its own pairs alone"),
+        (("union.weights={1: 0}",), "a round that weighs 0 is rolled out for nothing"),
+        (("model=m/\U0001f600",), "m/\U0001f600"),
         (("update.lora.kind=adalora",), "adalora is for train-prm"),
         (("measure.validation.split=test",), "asks what a validation problem asks"),
         (("adapter=nowhere",), "adapter nowhere: no adapter_config.json"),
@@ -309,6 +312,34 @@ def test_an_edited_file_stops_a_resume_in_one_line(
     done = invoke("--resume", "stopped")
     assert done.exit_code == 0, done.output
     assert {path: path.read_bytes() for path in stopped.rglob("*.safetensors")} == before
+
+
+def test_threads_count_for_updates_and_watches_too(stopped: Path) -> None:
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        assert invoke("--resume", "stopped").exit_code == 0
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_a_kill_between_the_last_record_and_its_picture_leaves_both(stopped: Path, whole: Path) -> None:
+    (stopped / "rounds.jsonl").write_bytes((whole / "whole" / "rounds.jsonl").read_bytes())
+    (stopped / "rounds.csv").unlink()
+    (stopped / "rounds.png").unlink()
+    assert invoke("--resume", "stopped").exit_code == 0
+    assert (stopped / "rounds.csv").read_bytes() == (whole / "whole" / "rounds.csv").read_bytes()
+    assert (stopped / "rounds.png").stat().st_size > 10_000
+
+
+def test_counts_that_are_gone_are_told(stopped: Path) -> None:
+    (stopped / "pairs" / "round-1.json").unlink()
+    done = invoke("--resume", "stopped")
+    assert done.exit_code == 1
+    assert "round-1.json: is gone, and round 1 was learnt from it" in done.stderr
 
 
 def test_pairs_edited_together_with_their_count_are_told_by_the_round_that_learnt_from_them(

@@ -153,6 +153,30 @@ def test_groups_that_are_not_kept_move_nothing(logprobs_moved: Callable[[list[np
     assert (gradient[2:][:, 0] != 0).all()
 
 
+def test_groups_that_are_not_kept_are_out_of_the_divergence_too(tmp_path: Path) -> None:
+    """The KL term would hold the policy on every token of a group that a gate took out."""
+    config = config_of(per_device=4, update={"beta": 0.5})
+    trainer = group_trainer(config, policy(config), constant(), tmp_path)
+    zeros = [np.zeros(len(ids)) for ids in COMPLETIONS]
+    gradients = []
+    for kept in ([1.0, 1.0, 1.0, 1.0], [0.0, 0.0, 1.0, 1.0], [0.0] * 4):
+        rewards = {"outcome": REWARDS, KEPT: kept}
+        trainer.make = lambda _, rewards=rewards: Learnt(PROMPTS, COMPLETIONS, None, rewards, zeros)
+        trainer.model.train()
+        trainer.current_gradient_accumulation_steps = 1
+        inputs = trainer._generate_and_score_completions([{"prompt": ""}] * 4)
+        logps = torch.full(inputs["completion_ids"].shape, -1.0, requires_grad=True)
+        given = (logps, torch.zeros_like(logps), None)
+        trainer._get_per_token_logps_and_entropies = lambda *_, given=given, **__: given
+        trainer._compute_loss(trainer.model, inputs).backward()
+        del trainer._get_per_token_logps_and_entropies
+        gradients.append(logps.grad)
+    everyone, two, nobody = gradients
+    assert (everyone[:, 0] != 0).all()
+    assert (two[:2] == 0).all() and (two[2:][:, 0] != 0).all()
+    assert (nobody == 0).all()
+
+
 def test_trl_samples_where_it_was_told_to(tmp_path: Path) -> None:
     """The path that vLLM takes, with TRL's own generation in its place."""
     config = config_of(sampling={"max_new_tokens": 40, "stop": ["Step 2"]})

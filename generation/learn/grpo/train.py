@@ -23,7 +23,7 @@ from generation.learn.grpo.evaluations import ADAPTER, keep, place
 from generation.learn.grpo.plot import PICTURE, plot_batches
 from generation.learn.grpo.prepare import Prepared
 from generation.learn.grpo.standing import Standing
-from generation.learn.loop.keep import copy_adapter
+from generation.learn.keep import copy_adapter
 from generation.learn.measure import best_temperature, measure_policy
 from generation.learn.policy import load_policy, policy_id
 from shepherd.files import read_finished

@@ -38,6 +38,7 @@ from shepherd.runs import Run
 from verifier.adapter import find_adapter
 from verifier.encoder import load_encode
 from verifier.engines.require import require_scorer
+from verifier.model import load_tokenizer
 
 RESULTS, ROUNDS, CSV, ADAPTER, MERGED = "results.json", "rounds.jsonl", "rounds.csv", "adapter", "merged"
 
@@ -46,9 +47,10 @@ def require(config: DpoLoopConfig) -> None:
     """Refuse what could not be done, before anything is sampled.
 
     Raises:
-        ShepherdError: for an engine or a scorer that is not here, a verifier whose tag contract does not fit
-            its tokenizer, and an adapter that is none.
+        ShepherdError: for an engine or a scorer that is not here, a model that is none, a verifier whose tag
+            contract does not fit its tokenizer, and an adapter that is none.
     """
+    load_tokenizer(config.model, trust_remote_code=config.trust_remote_code)
     require_engine(config.engine)
     require_scorer(config.scorer, str(config.verifier), config.published)
     if config.scorer == "transformers":
@@ -290,7 +292,7 @@ class _Loop:
         """Copy the best round's adapter to where every command looks for one, and merge it if asked."""
         if best.round == 0:
             return None
-        from generation.learn.loop.keep import copy_adapter, merge_policy
+        from generation.learn.keep import copy_adapter, merge_policy
 
         folder = self.run.path / ADAPTER
         copy_adapter(self._folder(best.round), folder)

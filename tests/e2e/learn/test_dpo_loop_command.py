@@ -235,7 +235,7 @@ def test_early_stopping_keeps_the_best_round(tmp_path: Path, monkeypatch: pytest
         (("engine=server",), "a server's weights do not change"),
         (("dagger=false", "union.decay=0.5"), "without dagger a round learns from its own pairs alone"),
         (("union.weights={1: 0}",), "a round that weighs 0 is rolled out for nothing"),
-        (("model=m/\U0001f600",), "m/\U0001f600"),
+        (("model=nowhere",), "nowhere: no tokenizer can be loaded"),
         (("update.lora.kind=adalora",), "adalora is for train-prm"),
         (("measure.validation.split=test",), "asks what a validation problem asks"),
         (("adapter=nowhere",), "adapter nowhere: no adapter_config.json"),

@@ -1,4 +1,4 @@
-"""The policy that a loop keeps: its adapter where every command looks for one, and merged on demand."""
+"""The policy that a run keeps: its adapter where every command looks for one, and merged on demand."""
 
 from __future__ import annotations
 

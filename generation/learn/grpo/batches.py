@@ -212,7 +212,8 @@ class Batches(TrainerCallback):
             drop_needless(self.run.path, standing.evaluations, max(0, last))
         if self._bar is not None:
             reward = "none" if row["reward"] is None else f"{row['reward']:.3f}"
-            self._bar.note(f"reward {reward}, {row['tokens']:.0f} tokens, entropy {row['entropy']:.3f}")
+            entropy = "unknown" if row.get("entropy") is None else f"{row['entropy']:.3f}"
+            self._bar.note(f"reward {reward}, {row['tokens']:.0f} tokens, entropy {entropy}")
             self._bar.advance(made.drawn)
 
     def _observation(self, row: Mapping[str, Any]) -> Observation:
@@ -232,10 +233,10 @@ class Batches(TrainerCallback):
             accuracy=row.get("heldout_accuracy"),
         )
 
-    def _learnt(self) -> dict[str, float]:
+    def _learnt(self) -> dict[str, float | None]:
         """What TRL logged of the batch's steps, under our names, as means over them.
 
-        Where no group was kept there are no tokens to mean over, and TRL's zeros say nothing.
+        Where no group was kept there are no tokens to mean over, and TRL's zeros say nothing: None.
         """
         names = {
             "loss": "loss",
@@ -245,12 +246,16 @@ class Batches(TrainerCallback):
             "clip_ratio/low_mean": "clipped_low",
             "clip_ratio/high_mean": "clipped_high",
         }
-        found = {ours: self._logs[trls] for trls, ours in names.items() if self._logs.get(trls)}
-        if self.made is not None and not any(self.made.learnt.rewards[KEPT]):
-            found = {name: found[name] for name in found.keys() & {"loss", "gradient_norm"}}
-        return {name: float(np.mean(values)) for name, values in found.items()} | {
-            "learning_rate": self._factor * self.config.update.learning_rate
+        assert self.made is not None  # a batch that ends was made
+        nobody = not any(self.made.learnt.rewards[KEPT])
+        found: dict[str, float | None] = {
+            ours: None
+            if nobody and ours not in ("loss", "gradient_norm")
+            else float(np.mean(self._logs[trls]))
+            for trls, ours in names.items()
+            if self._logs.get(trls)
         }
+        return found | {"learning_rate": self._factor * self.config.update.learning_rate}
 
     def _evaluate(self) -> Evaluation:
         """Look at the policy as it is, and keep its adapter as long as it can be chosen."""

@@ -13,6 +13,7 @@ from generation.config import (
     PromptConfig,
     RerankConfig,
     SamplerConfig,
+    ScoredConfig,
 )
 from shepherd.config import load_config
 from shepherd.hub import NotAtHandError, cache_alone
@@ -46,16 +47,7 @@ def plan_rerank(config: RerankConfig) -> Plan:
         n = config.n or SAMPLED_N
         facts, stages = _candidates(config, n), sampling_stages(config, n)
     if config.scores is None and config.verifier is not None:
-        stages += (
-            scoring_stage(
-                config.verifier,
-                config.verifier_shape,
-                config.batch_tokens,
-                published=config.published,
-                device=config.device,
-                key="verifier_shape",
-            ),
-        )
+        stages += (verifier_stage(config),)
     return Plan(facts, stages, config.device)
 
 
@@ -100,6 +92,18 @@ def plan_compare(config: CompareConfig) -> Plan:
                     )
                     stages += (stage._replace(name=name),)
     return Plan(facts, stages)
+
+
+def verifier_stage(config: ScoredConfig) -> Stage:
+    """Memory of scoring by the verifier that a config names."""
+    return scoring_stage(
+        str(config.verifier),
+        config.verifier_shape,
+        config.batch_tokens,
+        published=config.published,
+        device=config.device,
+        key="verifier_shape",
+    )
 
 
 def sampling_stages(config: SamplerConfig, n: int) -> tuple[Stage, ...]:

@@ -1,13 +1,20 @@
-"""Memory of the update that a preference loss or a policy gradient makes; for dry runs."""
+"""What the dry runs of learning share: the problems held out, and the memory of an update."""
 
 from __future__ import annotations
 
 from generation.config import SamplerConfig
-from generation.learn.config import PolicyConfig
-from verifier.dry_run import Stage
+from generation.learn.config import MeasureConfig, PolicyConfig
+from generation.plan import problems_of
+from verifier.dry_run import Fact, Stage
 from verifier.estimate import Base, Step, training_memory
 from verifier.plan import adapter_of, no_shape
 from verifier.shape import find_shape
+
+
+def held_out(settings: MeasureConfig) -> dict[str, Fact]:
+    """How many problems a policy is measured on, where their sources are on this machine."""
+    splits = {"validation": settings.validation, "test": settings.test}
+    return {f"{name}_problems": problems_of(split)["problems"] for name, split in splits.items()}
 
 
 def update_stage(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from generation.pairs.config import PairUpConfig
 from generation.pairs.make import read_given
+from generation.plan import verifier_stage
 from verifier.dry_run import Fact, Plan
-from verifier.plan import scoring_stage
 
 
 def plan_pairs(config: PairUpConfig) -> Plan:
@@ -19,12 +19,4 @@ def plan_pairs(config: PairUpConfig) -> Plan:
     }
     if config.scores is not None or config.verifier is None:
         return Plan(facts, (), config.device)
-    stage = scoring_stage(
-        config.verifier,
-        config.verifier_shape,
-        config.batch_tokens,
-        published=config.published,
-        device=config.device,
-        key="verifier_shape",
-    )
-    return Plan(facts, (stage,), config.device)
+    return Plan(facts, (verifier_stage(config),), config.device)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from generation.learn.estimate import update_stage
+from generation.learn.estimate import held_out, update_stage
 from generation.learn.grpo.config import GrpoConfig
-from generation.plan import problems_of, prompt_tokens, sampling_stages
+from generation.plan import problems_of, prompt_tokens, sampling_stages, verifier_stage
 from verifier.dry_run import Fact, Plan, Stage, Unknown
 from verifier.estimate import Base, Batch, Estimate, sampling_memory
 from verifier.estimate.parts import Part
-from verifier.plan import no_shape, scoring_stage
+from verifier.plan import no_shape
 from verifier.shape import find_shape
 
 _PASSING = ("activations", "logits", "gradients", "KV cache")
@@ -28,24 +28,14 @@ def plan_grpo(config: GrpoConfig) -> Plan:
         "generation_batches_at_most": config.most_batches,
         "steps_at_most": config.most_batches * config.steps_a_batch,
     }
-    facts |= {
-        f"{name}_problems": problems_of(split)["problems"]
-        for name, split in (("validation", config.measure.validation), ("test", config.measure.test))
-    }
+    facts |= held_out(config.measure)
     length = prompt_tokens(config.prompt) + config.sampling.max_new_tokens
     update = update_stage(
         config, config.update, rows=config.per_device, length=length, accumulation=config.accumulation
     )
     stages = [_with(_rollouts(config), update, "policy"), update]
     if config.verifier is not None and config.scores_steps:
-        scoring = scoring_stage(
-            config.verifier,
-            config.verifier_shape,
-            config.batch_tokens,
-            published=config.published,
-            device=config.device,
-            key="verifier_shape",
-        )
+        scoring = verifier_stage(config)
         rollouts, learning = (_with(each, scoring, "verifier") for each in stages)
         stages = [rollouts, _with(scoring, update, "policy"), learning]
     measuring = [each._replace(name="measuring") for each in sampling_stages(config, config.measure.n)]

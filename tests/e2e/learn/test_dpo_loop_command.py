@@ -17,7 +17,7 @@ from generation.pairs.files import read_pairs
 from generation.pairs.union import read_union
 from shepherd.assets import asset
 from shepherd.cli import cli
-from shepherd.files import read_jsonl, sha256_file
+from shepherd.files import read_jsonl, sha256_file, write_jsonl
 
 Loop = Callable[..., Result]
 KEYS = (
@@ -388,3 +388,14 @@ def test_a_verifier_whose_contract_does_not_fit_is_refused_before_a_run_is_made(
     assert done.exit_code == 1, done.output
     assert "the tokenizer is not the one this verifier was trained with" in done.stderr
     assert not (tmp_path / "run").exists()
+
+
+def test_a_dry_run_counts_no_problem_that_a_file_has_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = ({"id": f"p{at}", "question": f"{at}?", "answer": "1"} for at in range(5))
+    write_jsonl(tmp_path / "five.jsonl", rows)
+    done = loop("--problems", "five.jsonl", "--dry-run", "--json")
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["rollouts"] == 2 * 5 * 4

@@ -11,6 +11,7 @@ from generation.learn.asked import Asked, read_asked
 from generation.learn.grpo.config import GrpoConfig
 from generation.learn.grpo.rewards import CustomReward, load_custom
 from generation.learn.grpo.samplers import pick_rollout
+from generation.learn.require import require
 from generation.scored import lazy_verifier
 from shepherd.answers import extract, extract_text
 from shepherd.errors import ShepherdError
@@ -65,9 +66,10 @@ def prepare(config: GrpoConfig) -> Prepared:
     """Read problems, load the verifier where a reward needs it, and pick what samples; no policy is loaded.
 
     Raises:
-        ShepherdError: where problems, verifier or rewards cannot be what the config says.
+        ShepherdError: where engines, problems, verifier or rewards cannot be what the config says.
     """
     models.quiet_bitsandbytes()
+    require(config)
     rollout, why = pick_rollout(config)
     custom = {name: load_custom(name) for name in config.rewards.custom}
     asked = read_asked(config.problems, config.measure, config.most_batches * config.prompts)

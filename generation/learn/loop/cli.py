@@ -54,8 +54,9 @@ def dpo_loop(
         show_dry_run("dpo-loop", config, plan_loop(config), options.as_json)
         return
     from generation.learn.asked import create_run, read_asked
-    from generation.learn.loop.loop import RESULTS, require, run_loop
+    from generation.learn.loop.loop import RESULTS, run_loop
     from generation.learn.loop.show import show_loop
+    from generation.learn.require import require
 
     if run is not None and run.is_done:
         result = read_json(run.path / RESULTS)

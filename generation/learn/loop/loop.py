@@ -19,7 +19,6 @@ from typing import Any
 import torch
 
 from eval.generators import Measured, differences
-from generation.engines import require_engine
 from generation.learn.asked import Asked
 from generation.learn.loop.config import DpoLoopConfig
 from generation.learn.loop.learn import Learner
@@ -35,29 +34,8 @@ from shepherd.console import progress
 from shepherd.files import append_line, read_json, write_json
 from shepherd.records import Problem
 from shepherd.runs import Run
-from verifier.adapter import find_adapter
-from verifier.encoder import load_encode
-from verifier.engines.require import require_scorer
-from verifier.model import load_tokenizer
 
 RESULTS, ROUNDS, CSV, ADAPTER, MERGED = "results.json", "rounds.jsonl", "rounds.csv", "adapter", "merged"
-
-
-def require(config: DpoLoopConfig) -> None:
-    """Refuse what could not be done, before anything is sampled.
-
-    Raises:
-        ShepherdError: for an engine or a scorer that is not here, a model that is none, a verifier whose tag
-            contract does not fit its tokenizer, and an adapter that is none.
-    """
-    load_tokenizer(config.model, trust_remote_code=config.trust_remote_code)
-    require_engine(config.engine)
-    require_scorer(config.scorer, str(config.verifier), config.published)
-    if config.scorer == "transformers":
-        encode = load_encode(str(config.verifier), format=config.format, published=config.published)
-        list(encode([("?", ["1 + 1 = 2"])]))
-    if config.adapter is not None:
-        find_adapter(config.adapter)
 
 
 def slice_of(problems: Sequence[Problem], number: int, size: int) -> list[Problem]:

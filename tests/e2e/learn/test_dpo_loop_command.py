@@ -240,6 +240,7 @@ def test_early_stopping_keeps_the_best_round(tmp_path: Path, monkeypatch: pytest
         (("measure.validation.split=test",), "asks what a validation problem asks"),
         (("adapter=nowhere",), "adapter nowhere: no adapter_config.json"),
         (("verifier=nowhere",), "nowhere"),
+        (("engine=vllm",), "needs the extra 'vllm"),
     ],
 )
 def test_what_cannot_be_is_one_line_and_makes_no_run(

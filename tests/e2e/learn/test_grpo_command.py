@@ -73,6 +73,17 @@ def test_it_trains_an_adapter_that_generate_samples_from(grpo: Grpo, tmp_path: P
     assert found["test"] == result["test"]
 
 
+def test_batches_that_keep_no_group_teach_nothing_and_the_run_goes_on(grpo: Grpo, tmp_path: Path) -> None:
+    done = grpo("--out", "out", "--set", "gates.minimum_quality=100")
+    assert done.exit_code == 0, done.output
+    rows = batches(tmp_path / "out")
+    assert [each["batch"] for each in rows] == [1, 2, 3]
+    assert {each["entropy"] for each in rows} == {None}
+    result = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert result["groups"]["kept"] == 0 and sum(result["groups"].values()) == 12
+    assert result["test"]["differences"]["greedy"]["difference"] == 0
+
+
 ITERATIONS = ("update.num_iterations=2", "update.lora.dropout=0.3", "gates.max_resamples=2", "rollouts=96")
 FOUR_BITS = ("update.quantization=nf4", "update.gradient_checkpointing=true", "accumulation=2")
 GIVEN = ("adapter=first", "update.beta=0.5")
@@ -225,6 +236,8 @@ def test_a_policy_that_games_its_reward_is_stopped(
         (("--verifier", "nothing"), "nothing"),
         (("--set", "update.lora.targets=nothing"), "lora.targets: "),
         (("--set", "adapter=nothing"), "adapter nothing: no adapter_config.json"),
+        (("--set", "engine=vllm"), "needs the extra 'vllm"),
+        (("--set", "scorer=vllm"), "needs the extra 'vllm"),
         (("--resume", "out", "--n", "4"), "a resumed run keeps its config"),
     ],
 )  # fmt: skip

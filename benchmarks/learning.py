@@ -39,6 +39,7 @@ GRPO: dict[str, tuple[str, ...]] = {
     "grpo-outcome": ("rewards.outcome=1", "rewards.process=0"),
     "grpo-process-deepseek": (*PROCESS, "process_form=deepseek"),
     "grpo-process-min": (*PROCESS, "process_form=min"),
+    "grpo-process-min-until": (*PROCESS, "process_form=min", "process_credit=until"),
     "grpo-hybrid": (
         "rewards.outcome=1",
         "rewards.process=1",

@@ -239,7 +239,7 @@ def _beside(folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = {"seconds": read_json(took)["seconds"] if took.exists() else None}
     result = read_json(folder / "results.json")
     if "rounds" in result:
-        found["kept_round"] = result["best_round"]
+        found["kept_round"] = result["kept_round"]
         found["rounds"] = [
             {
                 "validation_greedy": each["validation"]["greedy"]["accuracy"],

@@ -34,9 +34,10 @@ def dpo_loop(
 
     Round after round the generator answers training problems, the verifier scores every step, the best and
     the worst become accept/reject pairs, and a LoRA adapter is trained by DPO on the pairs of all rounds so
-    far. Each round is measured on validation problems against round 0; the best one is kept, and asked the
-    test problems once. The run directory has pairs/round-*.jsonl, union.jsonl, adapters/, rounds.csv and
-    rounds.png; sample from what was learnt with shepherd generate --set adapter=RUN.
+    far. Each round is measured on validation problems against round 0; the latest of those that may be the
+    best is kept, and asked the test problems once. The run directory has pairs/round-*.jsonl, union.jsonl,
+    adapters/, rounds.csv and rounds.png; sample from what was learnt with
+    shepherd generate --set adapter=RUN.
     """
     from generation.learn.loop.config import DpoLoopConfig
     from shepherd.console import print_json

@@ -24,7 +24,7 @@ from generation.learn.loop.config import DpoLoopConfig
 from generation.learn.loop.learn import Learner
 from generation.learn.loop.pairing import PAIRS, UNION, RoundPairs, keep_union, make_probe, pair_up
 from generation.learn.loop.plot import plot_rounds
-from generation.learn.loop.record import Round, best_round, read_rounds, write_csv
+from generation.learn.loop.record import Round, best_round, kept_round, read_rounds, write_csv
 from generation.learn.loop.show import PICTURE, answer_of
 from generation.learn.loop.watches import alarms, loss_spread
 from generation.learn.measure import SAMPLED, best_temperature, measure_policy
@@ -52,7 +52,7 @@ def slice_of(problems: Sequence[Problem], number: int, size: int) -> list[Proble
 
 
 def run_loop(config: DpoLoopConfig, run: Run, asked: Asked) -> dict[str, Any]:
-    """Do all rounds that are left, keep the best, and ask the test problems once.
+    """Do all rounds that are left, keep the one that `kept_round` says, and ask the test problems once.
 
     Args:
         config: the loop.
@@ -67,22 +67,23 @@ def run_loop(config: DpoLoopConfig, run: Run, asked: Asked) -> dict[str, Any]:
     loop = _Loop(config, run, asked)
     rounds = loop.rounds()
     loop.tell(rounds)  # a kill may have come between the last record and its pictures
-    best = best_round(rounds)
-    test = loop.test(best)
-    kept = loop.keep(best)
+    kept = kept_round(rounds, config)
+    test = loop.test(kept)
+    adapter = loop.keep(kept)
     result = {
         "rounds": [each.to_json() for each in rounds],
-        "best_round": best.round,
+        "best_round": best_round(rounds).round,
+        "kept_round": kept.round,
         "stopped_early": len(rounds) - 1 < config.rounds,
         "dagger": config.dagger,
         "start": config.start,
         "reference": config.reference,
         "temperature": loop.temperature,
         "probe_loss_spread": loss_spread([each.watched for each in rounds]),
-        "adapter": kept,
-        "policy": best.policy,
+        "adapter": adapter,
+        "policy": kept.policy,
         "test": test,
-        "answer": answer_of(test, best.round),
+        "answer": answer_of(test, kept.round),
     }
     write_json(run.path / RESULTS, result)
     return result
@@ -225,6 +226,7 @@ class _Loop:
             union_hash="" if pairs is None else pairs.union.hash,
             update=update,
             validation=measured.to_json(settings.bootstrap),
+            solved=measured.accuracy["greedy"].astype(int).tolist(),
             against_first={name: each.to_json() for name, each in against.items()},
             watched=watched,
             alarms=[] if number == 0 else alarms([*before, watched], self.config.watch),
@@ -253,11 +255,11 @@ class _Loop:
         for alarm in newest.alarms:
             self.run.log(f"round {newest.round}: ALARM: {alarm}")
 
-    def test(self, best: Round) -> dict[str, Any]:
+    def test(self, kept: Round) -> dict[str, Any]:
         """Ask the test problems: once before, once after."""
         settings = self.config.measure
         before = self._measure(0, "test")
-        after = before if best.round == 0 else self._measure(best.round, "test")
+        after = before if kept.round == 0 else self._measure(kept.round, "test")
         found = differences(after, before, resamples=settings.bootstrap)
         return {
             "before": before.to_json(settings.bootstrap),
@@ -266,14 +268,14 @@ class _Loop:
             "temperature": self.temperature,
         }
 
-    def keep(self, best: Round) -> str | None:
-        """Copy the best round's adapter to where every command looks for one, and merge it if asked."""
-        if best.round == 0:
+    def keep(self, kept: Round) -> str | None:
+        """Copy the kept round's adapter to where every command looks for one, and merge it if asked."""
+        if kept.round == 0:
             return None
         from generation.learn.keep import copy_adapter, merge_policy
 
         folder = self.run.path / ADAPTER
-        copy_adapter(self._folder(best.round), folder)
+        copy_adapter(self._folder(kept.round), folder)
         if self.config.merge:
             merge_policy(self.config, folder, self.run.path / MERGED, self.run.log)
         return ADAPTER

@@ -7,11 +7,16 @@ import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from generation.learn.loop.watches import Watched
 from shepherd.errors import at
 from shepherd.files import atomic_write, read_finished
+
+if TYPE_CHECKING:
+    from generation.learn.loop.config import DpoLoopConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +36,7 @@ class Round:
         union_hash: its hash.
         update: what the update says of itself: steps, losses, margins, log-probabilities.
         validation: what the policy does on the validation problems.
+        solved: for each of them 1 where it is solved greedily, else 0.
         against_first: by metric, how it differs there from round 0, with paired intervals.
         watched: see `watches`.
         alarms: what is outside its bounds.
@@ -49,6 +55,7 @@ class Round:
     union_hash: str
     update: Mapping[str, Any]
     validation: Mapping[str, Any]
+    solved: Sequence[int]
     against_first: Mapping[str, Any]
     watched: Watched
     alarms: Sequence[str]
@@ -86,6 +93,31 @@ def read_rounds(path: Path) -> list[Round]:
 def best_round(rounds: Sequence[Round]) -> Round:
     """The round of the highest greedy pass@1 on the validation problems; the earliest of equal ones."""
     return max(rounds, key=lambda each: (each.greedy, -each.round))
+
+
+def kept_round(rounds: Sequence[Round], config: DpoLoopConfig) -> Round:
+    """The round whose policy is kept: the one that learnt most among those that may be the best.
+
+    A few hundred problems do not tell neighbouring rounds apart. Where a later round has learnt all that an
+    earlier one had, and more, the latest one is kept whose greedy pass@1 is above round 0's, and at most one
+    standard error (of the difference, problem by problem) under the best round's: the one-standard-error
+    rule of Breiman et al., Classification and Regression Trees (1984), section 3.4.3. If nothing beats round
+    0, that is round 0.
+
+    Args:
+        rounds: from 0, in order.
+        config: of the loop; without ``dagger`` and with ``start: initial`` no round has learnt more than
+            another, and the best one is kept.
+    """
+    best = best_round(rounds)
+    if best.round == 0 or not (config.dagger or config.start == "previous"):
+        return best
+    kept = best
+    for each in rounds[best.round + 1 :]:
+        behind = np.array(best.solved, dtype=float) - np.array(each.solved, dtype=float)
+        if each.greedy > rounds[0].greedy and behind.mean() <= behind.std() / np.sqrt(len(behind)):
+            kept = each
+    return kept
 
 
 def write_csv(path: Path, rounds: Iterable[Round]) -> None:

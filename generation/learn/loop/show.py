@@ -32,7 +32,7 @@ def show_loop(result: Mapping[str, Any], folder: Path) -> None:
     console.table(
         f"rounds, on {problems:,} validation problems (points against round 0, paired)",
         ("round", "pairs", "union", "greedy", "minus round 0", "95%", "best of n", "KL", "alarms"),
-        [_round(each, result["best_round"]) for each in rounds],
+        [_round(each, result["kept_round"]) for each in rounds],
     )
     show_test(result["test"])
     out = console.stdout()
@@ -70,7 +70,7 @@ def show_test(test: Mapping[str, Any]) -> None:
     )
 
 
-def answer_of(test: Mapping[str, Any], best: int) -> str:
+def answer_of(test: Mapping[str, Any], kept: int) -> str:
     """Say in one sentence what the loop did to greedy pass@1.
 
     Example:
@@ -80,20 +80,20 @@ def answer_of(test: Mapping[str, Any], best: int) -> str:
     """
     found, problems = test["differences"]["greedy"], test["before"]["problems"]
     said = f"{points(found['difference'])} {interval(found['ci95'], signed=True)} points"
-    if best == 0:
+    if kept == 0:
         return "no round was better than round 0 on the validation problems: nothing was learnt."
     if found["ci95"][0] > 0:
-        return f"round {best} solves {said} more of {problems:,} test problems than round 0: it learnt."
+        return f"round {kept} solves {said} more of {problems:,} test problems than round 0: it learnt."
     if found["ci95"][1] < 0:
-        return f"round {best} solves {said} of {problems:,} test problems against round 0: it got worse."
-    return f"round {best} against round 0 on {problems:,} test problems: {said}; no difference shown."
+        return f"round {kept} solves {said} of {problems:,} test problems against round 0: it got worse."
+    return f"round {kept} against round 0 on {problems:,} test problems: {said}; no difference shown."
 
 
-def _round(each: Mapping[str, Any], best: int) -> list[str]:
+def _round(each: Mapping[str, Any], kept: int) -> list[str]:
     against, watched = each["against_first"].get("greedy"), each["watched"]
     found = each["validation"]
     return [
-        f"{each['round']}{' *' if each['round'] == best else ''}",
+        f"{each['round']}{' *' if each['round'] == kept else ''}",
         f"{each['pairs']:,}" if each["round"] else "",
         f"{each['union']:,}" if each["round"] else "",
         percent(found["greedy"]["accuracy"]),

@@ -5,13 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from generation.learn.loop.record import Round, best_round, read_rounds, write_csv
+from generation.learn.loop.config import DpoLoopConfig
+from generation.learn.loop.record import Round, best_round, kept_round, read_rounds, write_csv
 from generation.learn.loop.watches import Watched
 from shepherd.errors import ShepherdError
 from shepherd.files import write_jsonl
 
 
-def a_round(number: int, greedy: float = 0.5) -> Round:
+def a_round(number: int, greedy: float = 0.5, solved: str = "1") -> Round:
     return Round(
         round=number,
         policy=f"p{number}",
@@ -30,6 +31,7 @@ def a_round(number: int, greedy: float = 0.5) -> Round:
             "greedy": {"accuracy": greedy, "ci95": [0.4, 0.6]},
             "answered": 1.0,
         },
+        solved=[int(each) for each in solved],
         against_first={"greedy": {"difference": 0.1, "ci95": [0.0, 0.2], "p": 0.1}} if number else {},
         watched=Watched(kl=0.01 * number, answered=1.0),
         alarms=["too much"] if number == 2 else [],
@@ -57,6 +59,34 @@ def test_a_line_that_is_none_or_out_of_place_is_named(tmp_path: Path) -> None:
 def test_the_best_round_is_the_earliest_of_equal_ones() -> None:
     assert best_round([a_round(0, 0.5), a_round(1, 0.7), a_round(2, 0.7)]).round == 1
     assert best_round([a_round(0, 0.7), a_round(1, 0.7)]).round == 0
+
+
+def _rounds(*solved: str) -> list[Round]:
+    return [a_round(at, each.count("1") / len(each), each) for at, each in enumerate(solved)]
+
+
+NONE, HALF = "0" * 20, "1" * 10 + "0" * 10
+
+
+@pytest.mark.parametrize(
+    ("solved", "kept"),
+    [
+        ((NONE, HALF, "00" + HALF[2:10] + "1" + "0" * 9), 2),  # 0.05 behind, a standard error of 0.086
+        ((NONE, HALF, "0" + HALF[:-1]), 2),  # one lost, one won
+        ((NONE, HALF, "00" + HALF[2:]), 1),  # 2 behind: 0.1, and a standard error of 0.067
+        ((NONE, HALF, "000" + HALF[3:], HALF[::-1]), 3),  # the latest, though one between is behind
+        ((HALF, HALF, HALF), 0),  # nothing beats round 0
+        (("1" * 9 + "0" * 11, HALF, "1" * 9 + "0" * 11), 1),  # within the error, and no better than round 0
+    ],
+)
+def test_the_latest_round_that_may_be_the_best_is_kept(solved: tuple[str, ...], kept: int) -> None:
+    assert kept_round(_rounds(*solved), DpoLoopConfig()).round == kept
+
+
+@pytest.mark.parametrize(("start", "kept"), [("initial", 1), ("previous", 2)])
+def test_without_aggregation_a_later_round_has_learnt_more_only_if_it_went_on(start: str, kept: int) -> None:
+    config = DpoLoopConfig.model_validate({"dagger": False, "start": start})
+    assert kept_round(_rounds(NONE, HALF, "0" + HALF[:-1]), config).round == kept
 
 
 def test_the_table_has_every_number_under_a_plain_name(tmp_path: Path) -> None:

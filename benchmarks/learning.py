@@ -23,8 +23,9 @@ from typing import Any
 
 import click
 import numpy as np
+from learning_tables import between_table, gain_table, rounds_table
 
-from eval.figures import interval, percent, points
+from eval.figures import percent
 from eval.generators import Measured, differences
 from eval.significance import PerProblem, compare_paired
 from generation.generate import load_problems
@@ -204,7 +205,8 @@ def compare(work: Path) -> None:
         "between": _between(measured),
     }
     write_json(RESULTS, result)
-    _print(result)
+    for table in (gain_table, between_table, rounds_table):
+        click.echo(table(result) + "\n")
 
 
 def _adapter(folder: Path) -> Path | None:
@@ -279,30 +281,6 @@ def _between(measured: Mapping[str, Measured]) -> dict[str, Any]:
             **compare_paired(means[mine], means[theirs]).to_json(),
         }
     return found
-
-
-def _print(result: Mapping[str, Any]) -> None:
-    for name, each in result["runs"].items():
-        greedy, sampled = (each["minus_before"][metric] for metric in ("greedy", "sampled"))
-        click.echo(
-            f"{name:26} greedy {percent(each['test']['greedy']['accuracy'])} "
-            f"{points(greedy['difference'])} {interval(greedy['ci95'], signed=True)}   "
-            f"sampled {points(sampled['difference'])} {interval(sampled['ci95'], signed=True)}   "
-            f"{each['seconds'] or float('nan'):.0f} s"
-        )
-    for name, each in result["runs"].items():
-        if "rounds" in each:
-            click.echo(f"{name}, round by round (the probe: fixed held-out pairs, against the first policy)")
-            for key in ("validation_greedy", "probe_loss", "chosen_logp", "rejected_logp", "kl", "gap"):
-                click.echo(
-                    f"  {key:18} "
-                    + " ".join("-" if one[key] is None else f"{one[key]:+.4f}" for one in each["rounds"])
-                )
-            click.echo(f"  spread of the probe loss between rounds: {each['probe_loss_spread']}")
-    for name, each in result["between"].items():
-        by_seed = ", ".join(points(one) for one in each["by_seed"])
-        click.echo(f"{name}: {points(each['difference'])} {interval(each['ci95'], signed=True)}")
-        click.echo(f"  over problems (mean of the seeds; not over seeds); by seed {by_seed}")
 
 
 def _machine() -> dict[str, Any]:

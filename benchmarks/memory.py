@@ -32,7 +32,6 @@ from unittest.mock import patch
 
 import numpy as np
 import torch
-from tracking.allocations import Allocations
 from tracking.stand_in import SHAPES, bases_from, build, fake_tensors
 
 from shepherd.config import load_config
@@ -51,6 +50,7 @@ from verifier.estimate import (
 )
 from verifier.estimate.training import pageable_bytes
 from verifier.machine import find_machine
+from verifier.packing.allocations import Allocations
 from verifier.prepare import Prepared, prepare
 from verifier.shape import Shape
 from verifier.training import Trainer

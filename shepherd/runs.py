@@ -20,7 +20,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+import click
+
 from shepherd.config import Config, dump_yaml, load_config
+from shepherd.console import clean
 from shepherd.errors import ShepherdError
 from shepherd.files import (
     append_line,
@@ -50,6 +53,13 @@ _active: Run | None = None
 def active_run() -> Run | None:
     """The run this process works on and has not finished."""
     return _active
+
+
+def announce(line: str) -> None:
+    """Say something on stderr, and in the log of the run under way."""
+    click.echo(clean(line), err=True)
+    if _active is not None:
+        _active.log(line)
 
 
 class Run:

@@ -10,11 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import click
-
-from shepherd.console import clean
 from shepherd.entries import Entry, digest
-from shepherd.runs import active_run
+from shepherd.runs import announce
 from shepherd.store import Store, StoreError, default_folder, warn
 
 
@@ -95,10 +92,7 @@ NOWHERE = Shelf(None, "", None, "")
 
 def tell(what: str) -> None:
     """Say what was read from the store, on stderr and in the log of the run under way."""
-    line = f"{what} from the store"
-    click.echo(clean(line), err=True)
-    if (run := active_run()) is not None:
-        run.log(line)
+    announce(f"{what} from the store")
 
 
 def _keys(

@@ -11,6 +11,7 @@ import hashlib
 import logging
 import sys
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ from shepherd.files import read_json
 from verifier.adalora import adalora_options
 from verifier.config import HeadKind, LoraConfig
 from verifier.heads import Head, LabelRows, make_head
+from verifier.packing.passes import Work
+from verifier.packing.room import Room
 from verifier.tags import TagContract
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -191,6 +194,26 @@ class TagReader:
         self.model = model.get_base_model() if hasattr(model, "get_base_model") else model
         self.body: Any = getattr(self.model, self.model.base_model_prefix, self.model)
         self.head = head
+        self.room = Room(self)
+
+    @cached_property
+    def packs(self) -> bool:
+        """Can the model read packed rows?"""
+        from verifier.packing.read import can_pack
+
+        return can_pack(self)
+
+    @cached_property
+    def work(self) -> Work:
+        """What the body costs a token in its matrices, and a pair of tokens in its attention."""
+        config = self.model.config.get_text_config()
+        weights = sum(
+            module.in_features * module.out_features
+            for module in self.body.modules()
+            if isinstance(module, nn.Linear)
+        )
+        width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        return Work(2.0 * weights, 4.0 * config.num_hidden_layers * config.num_attention_heads * width)
 
     @property
     def device(self) -> torch.device:
@@ -202,6 +225,20 @@ class TagReader:
     def context(self) -> int:
         """Most tokens the model can read."""
         return int(getattr(self.model.config, "max_position_embeddings", 1 << 30))
+
+    @property
+    def vocabulary(self) -> int:
+        """Tokens that the model knows."""
+        return int(self.body.get_input_embeddings().weight.shape[0])
+
+    @property
+    def window(self) -> int:
+        """Most tokens that every layer sees; beyond it packed rows are not read."""
+        config = self.model.config.get_text_config()
+        found = (
+            getattr(config, "sliding_window", None) if getattr(config, "use_sliding_window", True) else None
+        )
+        return self.context if found is None else min(found, self.context)
 
     def hidden(self, ids: Tensor, at: Tensor) -> Tensor:
         """Hidden states ``(n_tags, d)`` at flat positions ``at`` of right-padded ``ids`` (rows, length)."""

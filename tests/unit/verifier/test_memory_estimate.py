@@ -30,6 +30,7 @@ from verifier.estimate import (
 )
 from verifier.estimate.training import optimizer_part, pageable_bytes
 from verifier.estimate.weights import packed_bytes
+from verifier.packing.allocations import Allocations
 from verifier.shape import Shape
 
 SHAPE = Shape(layers=4, hidden=256, intermediate=640, heads=8, kv_heads=2, vocabulary=2000, context=1024)
@@ -178,11 +179,11 @@ def tracking() -> SimpleNamespace:
     folder = str(Path(__file__).parents[3] / "benchmarks")
     sys.path.insert(0, folder)
     try:
-        from tracking import allocations, stand_in  # type: ignore[import-not-found]
+        from tracking import stand_in  # type: ignore[import-not-found]
     finally:
         sys.path.remove(folder)
     return SimpleNamespace(
-        Allocations=allocations.Allocations,
+        Allocations=Allocations,
         build=stand_in.build,
         bases_from=stand_in.bases_from,
         fake_tensors=stand_in.fake_tensors,

@@ -1,0 +1,219 @@
+"""Packed scores are those of each solution alone; and what a model cannot do is seen."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from torch.utils._python_dispatch import TorchDispatchMode
+from transformers import (
+    AutoModelForCausalLM,
+    BloomConfig,
+    LlamaConfig,
+    MistralConfig,
+    PretrainedConfig,
+    Qwen2Config,
+    Qwen3Config,
+)
+
+from shepherd.errors import ShepherdError
+from verifier.heads import LabelRows
+from verifier.model import TagReader
+from verifier.packing import score as scoring
+from verifier.packing.read import read_pass
+from verifier.packing.score import score_packed
+from verifier.tags import EncodedSolution
+
+VOCABULARY = 1_009
+SHAPE = {
+    "hidden_size": 48,
+    "intermediate_size": 96,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "vocab_size": VOCABULARY,
+    "initializer_range": 0.2,  # scores far from one half, which a wrong key would change
+}
+
+
+def _reader(config: PretrainedConfig) -> TagReader:
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(config).eval()
+    return TagReader(model, LabelRows(model.get_output_embeddings(), 7, 8))
+
+
+@pytest.fixture(scope="module")
+def llama() -> TagReader:
+    return _reader(LlamaConfig(**SHAPE))
+
+
+def _solution(ids: list[int]) -> EncodedSolution:
+    """Every third token is a tag."""
+    return EncodedSolution(np.array(ids, dtype=np.int32), np.arange(2, len(ids), 3, dtype=np.int32))
+
+
+def _alone(reader: TagReader, each: EncodedSolution) -> NDArray[np.float32]:
+    """By the model's own forward, all logits of the vocabulary."""
+    if not len(each.ids):
+        return np.empty(0, dtype=np.float32)
+    with torch.no_grad():
+        logits = reader.model(input_ids=torch.from_numpy(each.ids.astype(np.int64))[None]).logits[0]
+    good: NDArray[np.float32] = (
+        logits[torch.from_numpy(each.tags.astype(np.int64))][:, [7, 8]].softmax(-1)[:, 0].numpy()
+    )
+    return good
+
+
+POOLS = st.lists(
+    st.tuples(st.integers(0, 2), st.lists(st.integers(0, 3), max_size=40)), min_size=1, max_size=24
+).map(lambda drawn: [_solution([500 + question] * 9 + rest) for question, rest in drawn])
+
+
+@settings(deadline=None, max_examples=40)
+@given(POOLS, st.integers(1, 400), st.randoms(use_true_random=False))
+def test_scores_are_those_of_each_solution_alone(
+    llama: TagReader, pool: list[EncodedSolution], budget: int, random: Any
+) -> None:
+    """Whatever the order, the budget and the company; the same text has the same score to the last bit."""
+    random.shuffle(pool)
+    found = score_packed(llama, pool, budget)
+    seen: dict[bytes, NDArray[np.float32]] = {}
+    for each, scores in zip(pool, found, strict=True):
+        np.testing.assert_allclose(scores, _alone(llama, each), atol=1e-5, rtol=0)
+        if budget >= 400:
+            first = seen.setdefault(each.ids.tobytes(), scores)
+            assert (first == scores).all()
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        LlamaConfig(**SHAPE, attention_bias=True, head_dim=20),
+        MistralConfig(**SHAPE, sliding_window=None),
+        Qwen2Config(**SHAPE),
+        Qwen3Config(**SHAPE, head_dim=16),
+    ],
+    ids=lambda config: config.model_type,
+)
+def test_architectures_that_pack(config: PretrainedConfig) -> None:
+    reader = _reader(config)
+    assert reader.packs
+    rng = np.random.default_rng(0)
+    pool = [_solution([501] * 30 + rng.integers(0, 5, rng.integers(3, 60)).tolist()) for _ in range(12)]
+    for each, scores in zip(pool, score_packed(reader, pool, 4096), strict=True):
+        np.testing.assert_allclose(scores, _alone(reader, each), atol=1e-5, rtol=0)
+
+
+def test_an_architecture_that_does_not_pack_is_found_out_and_read_in_batches() -> None:
+    """Bloom adds a slope by distance in the row, which positions do not move."""
+    config = BloomConfig(hidden_size=48, n_layer=2, n_head=4, vocab_size=VOCABULARY, initializer_range=0.2)
+    reader = _reader(config)
+    assert not reader.packs
+    pool = [_solution([501] * 12 + [each] * 9) for each in range(5)]
+    for each, scores in zip(pool, score_packed(reader, pool, 4096), strict=True):
+        np.testing.assert_allclose(scores, _alone(reader, each), atol=1e-5, rtol=0)
+
+
+def test_longer_than_a_sliding_window_is_read_in_batches() -> None:
+    reader = _reader(MistralConfig(**SHAPE, sliding_window=8))
+    assert reader.packs
+    assert reader.window == 8
+    pool = [_solution([501] * 12 + [each] * 9) for each in range(5)]
+    for each, scores in zip(pool, score_packed(reader, pool, 4096), strict=True):
+        np.testing.assert_allclose(scores, _alone(reader, each), atol=1e-5, rtol=0)
+
+
+class _Widths(TorchDispatchMode):
+    """Notes the shape of everything that is computed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shapes: set[tuple[int, ...]] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        found = func(*args, **(kwargs or {}))
+        for each in found if isinstance(found, tuple | list) else (found,):
+            if isinstance(each, torch.Tensor):
+                self.shapes.add(tuple(each.shape))
+        return found
+
+
+@pytest.mark.parametrize("packs", [True, False])
+def test_nothing_as_wide_as_the_vocabulary_is_ever_computed(llama: TagReader, packs: bool) -> None:
+    reader = TagReader(llama.model, llama.head)
+    reader.__dict__["packs"] = packs
+    pool = [_solution([501] * 12 + [each] * 9) for each in range(5)]
+    with _Widths() as seen:
+        score_packed(reader, pool, 4096)
+    assert len(seen.shapes) > 20
+    weights = {shape for each in llama.model.parameters() for shape in (each.shape, each.shape[::-1])}
+    assert not [shape for shape in seen.shapes - weights if VOCABULARY in shape]
+    with _Widths() as seen, torch.no_grad():  # and it would be seen
+        llama.model(input_ids=torch.tensor([[1, 2, 3]]))
+    assert (1, 3, VOCABULARY) in seen.shapes
+
+
+@pytest.mark.parametrize("packs", [True, False])
+def test_out_of_memory_halves_the_passes_and_goes_on(
+    llama: TagReader, packs: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reader = TagReader(llama.model, llama.head)
+    reader.__dict__["packs"] = packs
+    rng = np.random.default_rng(0)
+    pool = [_solution([501] * 9 + rng.integers(0, 5, 30).tolist()) for _ in range(30)]
+    sizes = []
+
+    def small(*arguments: Any) -> Any:
+        sizes.append(arguments[1].tokens)
+        if sizes[-1] > 130:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return read_pass(*arguments)
+
+    monkeypatch.setattr(scoring, "read_pass", small)
+    for each, scores in zip(pool, score_packed(reader, pool, 700), strict=True):
+        np.testing.assert_allclose(scores, _alone(reader, each), atol=1e-5, rtol=0)
+    said = capsys.readouterr().err.splitlines()
+    assert 1 <= len(said) <= 4
+    assert all(line.startswith("out of memory on a pass of ") for line in said)
+    assert sum(size > 130 for size in sizes) == len(said)  # what was found out is remembered
+    score_packed(reader, pool, 700)
+    assert not capsys.readouterr().err
+
+
+def test_one_solution_that_does_not_fit_is_an_error(
+    llama: TagReader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: Any) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    reader = TagReader(llama.model, llama.head)
+    monkeypatch.setattr(scoring, "read_pass", never)
+    with pytest.raises(ShepherdError, match="out of memory on one solution of 12 tokens"):
+        score_packed(reader, [_solution([1] * 12), _solution([2] * 12)], 4096)
+
+
+def test_other_errors_are_not_taken_for_memory(llama: TagReader, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any) -> Any:
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    reader = TagReader(llama.model, llama.head)
+    monkeypatch.setattr(scoring, "read_pass", broken)
+    with pytest.raises(RuntimeError, match="mat1 and mat2"):
+        score_packed(reader, [_solution([1] * 12)], 4096)
+
+
+def test_memory_decides_how_many_tokens_a_pass_has(llama: TagReader, monkeypatch: pytest.MonkeyPatch) -> None:
+    """About 48 wide states and 1,009 nothing: some thousand bytes a token; half of what is free is used."""
+    sizes = {}
+    for free in (1 << 24, 1 << 28):
+        monkeypatch.setattr("psutil.virtual_memory", lambda free=free: SimpleNamespace(available=free))
+        sizes[free] = TagReader(llama.model, llama.head).room.tokens(1 << 30)
+    assert sizes[1 << 28] == 16 * sizes[1 << 24]
+    assert 2**24 / 16_384 < sizes[1 << 24] < 2**24 / 512
+    assert TagReader(llama.model, llama.head).room.tokens(100) == 100

@@ -1,0 +1,1 @@
+"""Packing: solutions that begin alike are read together, each distinct prefix once."""

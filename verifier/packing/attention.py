@@ -1,0 +1,96 @@
+"""Attention along the paths of a packed row, as an attention function of transformers.
+
+transformers hands what it does not know of a call through to the attention of every layer, and makes no mask
+for an attention that it does not know: so a row's tiles travel with the call, and nothing in a model changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+from transformers import AttentionInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+from verifier.packing.tiles import Tiles
+
+NAME = "shepherd_tiles"
+
+
+class TileTensors(NamedTuple):
+    """Tiles on a device: ``keys`` (tiles, most keys), ``sees`` (tiles, 1, size, most keys)."""
+
+    size: int
+    keys: Tensor
+    sees: Tensor
+
+
+def to_tensors(tiles: Tiles, device: torch.device) -> TileTensors:
+    """Tiles where the model is."""
+    return TileTensors(
+        tiles.size,
+        torch.from_numpy(tiles.keys).to(device),
+        torch.from_numpy(tiles.sees).unsqueeze(1).to(device),
+    )
+
+
+def attend(
+    module: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    _mask: Tensor | None,
+    *,
+    tiles: TileTensors,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    **_: Any,
+) -> tuple[Tensor, None]:
+    """Attention of one packed row.
+
+    Args:
+        module: the layer's attention; says how many queries share a key.
+        query: shape ``(1, heads, n, d)``.
+        key: shape ``(1, key heads, n, d)``.
+        value: as `key`.
+        _mask: None; the tiles say who sees whom.
+        tiles: of the row.
+        dropout: of attention weights.
+        scaling: of the scores.
+
+    Returns:
+        Shape ``(1, n, heads, d)``, and no weights.
+    """
+    heads, length, width = query.shape[1:]
+    count = len(tiles.keys)
+    runs = pad(query[0], (0, 0, 0, count * tiles.size - length)).view(heads, count, tiles.size, width)
+    found, _weights = sdpa_attention_forward(
+        module,
+        runs.transpose(0, 1),
+        key[0][:, tiles.keys].transpose(0, 1),
+        value[0][:, tiles.keys].transpose(0, 1),
+        tiles.sees,
+        dropout=dropout,
+        scaling=scaling,
+        is_causal=False,
+    )
+    return found.reshape(1, count * tiles.size, heads, width)[:, :length], None
+
+
+AttentionInterface.register(NAME, attend)
+
+
+@contextmanager
+def along_paths(model: Any) -> Iterator[None]:
+    """For a while a model's attention is `attend`."""
+    config = model.config.get_text_config()
+    before = config._attn_implementation
+    config._attn_implementation = NAME
+    try:
+        yield
+    finally:
+        config._attn_implementation = before

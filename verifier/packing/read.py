@@ -1,0 +1,104 @@
+"""Hidden states at the tags of a pass, packed or padded: the one place where a body is run on solutions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from verifier.packing.attention import along_paths, to_tensors
+from verifier.packing.passes import Packed, Padded, Pass
+
+if TYPE_CHECKING:
+    from verifier.model import TagReader
+
+_TRIED = (np.array([1, 2, 3, 4, 5]), np.array([1, 2, 3, 5, 4, 3]), np.array([1, 2]))
+"""Two solutions that share a beginning, and the beginning of one."""
+
+
+def read_pass(
+    reader: TagReader,
+    each: Pass,
+    sequences: Sequence[NDArray[np.integer]],
+    tags: Sequence[NDArray[np.integer]],
+    pad_id: int = 0,
+) -> Tensor:
+    """Hidden states at the tags of every member of a pass, member by member; shape ``(n_tags, d)``.
+
+    Args:
+        reader: whose body is run.
+        each: the pass.
+        sequences: token ids of all solutions.
+        tags: positions that are read, of all solutions.
+        pad_id: any token; nothing reads it.
+    """
+    if isinstance(each, Padded):
+        return _read_padded(reader, each, sequences, tags, pad_id)
+    at = np.concatenate(
+        [place[tags[member]] for member, place in zip(each.members, each.row.places, strict=True)]
+    )
+    return _run_packed(reader, each)[_tensor(at, reader)]
+
+
+@torch.no_grad()
+def can_pack(reader: TagReader) -> bool:
+    """Does the model give packed solutions the states that it gives them alone? It is tried, not looked up.
+
+    An architecture whose attention is its own, or that looks at more than tokens and positions, does not.
+    """
+    from verifier.packing.tiles import cut_tiles
+    from verifier.packing.tree import lay_out
+
+    (row,) = lay_out(_TRIED, budget=64)
+    packed = Packed(row, cut_tiles(row, 4))
+    alone = Padded(range(len(_TRIED)), max(map(len, _TRIED)))
+    every = [np.arange(len(each)) for each in _TRIED]
+    training = reader.body.training
+    reader.body.eval()
+    try:
+        mine = _run_packed(reader, packed)[_tensor(np.concatenate(row.places), reader)]
+    except Exception:  # another library's code: whatever it says of an attention that it does not know
+        return False
+    finally:
+        reader.body.train(training)
+    theirs = _read_padded(reader, alone, [_TRIED[i] for i in row.members], [every[i] for i in row.members], 0)
+    tolerance = 1e-4 if mine.dtype == torch.float32 else 0.1
+    return bool((mine.float() - theirs.float()).norm() <= tolerance * theirs.float().norm())
+
+
+def _run_packed(reader: TagReader, each: Packed) -> Tensor:
+    """Hidden states of all tokens of a packed row; shape ``(n, d)``."""
+    row, device = each.row, reader.device
+    with along_paths(reader.model):
+        states: Tensor = reader.body(
+            input_ids=torch.from_numpy(row.ids).to(device)[None],
+            position_ids=torch.from_numpy(row.positions).to(device)[None],
+            use_cache=False,
+            tiles=to_tensors(each.tiles, device),
+        ).last_hidden_state
+    return states[0]
+
+
+def _read_padded(
+    reader: TagReader,
+    each: Padded,
+    sequences: Sequence[NDArray[np.integer]],
+    tags: Sequence[NDArray[np.integer]],
+    pad_id: int,
+) -> Tensor:
+    """As `read_pass`: padding stands on the right, where causal attention never looks."""
+    ids = np.full((len(each.members), each.length), pad_id, dtype=np.int64)
+    for row, member in enumerate(each.members):
+        ids[row, : len(sequences[member])] = sequences[member]
+    at = np.concatenate(
+        [tags[member].astype(np.int64) + row * each.length for row, member in enumerate(each.members)]
+    )
+    return reader.hidden(_tensor(ids, reader), _tensor(at, reader))
+
+
+def _tensor(array: NDArray[np.integer], reader: TagReader) -> Tensor:
+    return torch.from_numpy(np.asarray(array, dtype=np.int64)).to(reader.device)

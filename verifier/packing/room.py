@@ -1,0 +1,90 @@
+"""How many tokens a pass may have: measured on a short one, and halved where memory runs out all the same."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from shepherd.errors import ShepherdError
+from shepherd.runs import announce
+from verifier.packing.allocations import Allocations
+from verifier.packing.passes import Padded, Pass
+
+if TYPE_CHECKING:
+    from verifier.model import TagReader
+
+_TRIED_TOKENS = 256
+_SHARE = 0.5
+"""Of the memory that is free: other processes, fragments, and what a library holds inside have the rest."""
+
+
+class Room:
+    """The memory there is for passes of one model.
+
+    Args:
+        reader: the model.
+    """
+
+    def __init__(self, reader: TagReader) -> None:
+        self.reader = reader
+        self._tokens: int | None = None
+
+    def tokens(self, most: int) -> int:
+        """Tokens of a pass: as many as fit, at most so many; a power of two where memory decides.
+
+        The number stays what it was found to be: the same solutions then share the same passes, and get the
+        same bits.
+        """
+        if self._tokens is None:
+            bytes_a_token, free = self._measure()
+            fit = max(_TRIED_TOKENS, int(_SHARE * free / bytes_a_token))
+            self._tokens = 1 << (fit.bit_length() - 1)
+        return min(most, self._tokens)
+
+    def halve(self, failed: Pass, error: BaseException) -> None:
+        """Take half of what a pass had that memory was too small for; say so in one line.
+
+        Raises:
+            ShepherdError: where the pass was a single solution, so that there is nothing to halve.
+        """
+        size = failed.tokens
+        if len(failed.members) == 1:
+            raise ShepherdError(
+                f"out of memory on one solution of {size:,} tokens; use a smaller or a quantized verifier, "
+                "or a machine with more memory"
+            ) from error
+        self._tokens = max(1, size // 2)
+        if self.reader.device.type == "cuda":
+            torch.cuda.empty_cache()
+        announce(f"out of memory on a pass of {size:,} tokens: going on with {self._tokens:,}")
+
+    @torch.no_grad()
+    def _measure(self) -> tuple[float, int]:
+        """Bytes that a token of a pass takes beyond the weights, and the bytes that are free."""
+        from verifier.packing.read import read_pass
+
+        reader = self.reader
+        ids = np.arange(_TRIED_TOKENS) % reader.vocabulary
+        tried = Padded((0,), _TRIED_TOKENS)
+        tags = np.arange(0, _TRIED_TOKENS, 16)
+        if reader.device.type == "cuda":
+            before = torch.cuda.memory_allocated(reader.device)
+            torch.cuda.reset_peak_memory_stats(reader.device)
+            read_pass(reader, tried, [ids], [tags])
+            used = torch.cuda.max_memory_allocated(reader.device) - before
+            cached = torch.cuda.memory_reserved(reader.device) - torch.cuda.memory_allocated(reader.device)
+            free = torch.cuda.mem_get_info(reader.device)[0] + cached
+        else:
+            import psutil
+
+            with Allocations() as counted:
+                read_pass(reader, tried, [ids], [tags])
+            used, free = counted.peak, psutil.virtual_memory().available
+        return used / _TRIED_TOKENS, free
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Did an allocation fail? The CPU's allocator has no error class of its own."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

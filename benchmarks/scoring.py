@@ -31,7 +31,7 @@ import numpy as np
 import torch
 from scorers.counts import count
 from scorers.rivals import Scores, a_step, arrival
-from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+from transformers import AttentionInterface, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from generation import foreign
 from shepherd.assets import asset, resolve_model
@@ -46,8 +46,18 @@ from verifier.packing.score import score_packed
 from verifier.tags import EncodedSolution, encode, resolve
 
 RESULTS = Path(__file__).parent / "results" / "scoring.json"
-SHAPE = {"hidden_size": 768, "intermediate_size": 2048, "num_hidden_layers": 12, "num_attention_heads": 12}
-TOY = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+SHAPE: dict[str, Any] = {
+    "hidden_size": 768,
+    "intermediate_size": 2048,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+}
+TOY: dict[str, Any] = {
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+}
 SIZES = (1, 4, 13, 32)
 BUDGET = 4096
 LABELS = (7, 8)
@@ -100,7 +110,8 @@ def measure(name: str, pools: Sequence[ProblemPool], smoke: bool) -> dict[str, A
     for rival in (a_step, arrival):
         size = fastest(rival, model, solutions)
         methods[f"{rival.__name__}, {size} a batch"] = partial(rival, model, solutions, LABELS, size)
-    rows, scores = [], []
+    rows: list[dict[str, Any]] = []
+    scores: list[Scores] = []
     for method, run in methods.items():
         seconds, found = timed(run)
         rows.append(
@@ -168,7 +179,8 @@ def peak(run: Callable[[], Scores]) -> int:
     gc.collect()
     with Allocations() as counted:
         run()
-    return counted.peak
+    found: int = counted.peak
+    return found
 
 
 def attention_share(run: Callable[[], Scores]) -> float:
@@ -183,11 +195,11 @@ def attention_share(run: Callable[[], Scores]) -> float:
         spent += time.perf_counter() - started
         return found
 
-    attention.AttentionInterface.register(attention.NAME, watched)
+    AttentionInterface.register(attention.NAME, watched)
     try:
         whole, _ = timed(run)
     finally:
-        attention.AttentionInterface.register(attention.NAME, plain)
+        AttentionInterface.register(attention.NAME, plain)
     return spent / whole
 
 

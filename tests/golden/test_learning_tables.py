@@ -24,7 +24,7 @@ def test_readme_and_docs_show_the_recorded_tables() -> None:
 
 
 def test_the_record_supports_what_the_readme_says() -> None:
-    """The loop gains in each seed; the bad start is bad; every arm but those from it has the loop's rollouts."""
+    """The loop gains in each seed; the bad start is bad; the arms have as many rollouts."""
     for seed in (0, 1, 2):
         kept = RESULT["runs"][f"dagger-{seed}"]["kept_test"]["greedy"]
         assert kept["ci95"][0] > 0

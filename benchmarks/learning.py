@@ -36,11 +36,14 @@ RESULTS = Path(__file__).parent / "results" / "learning.json"
 SEEDS = (0, 1, 2)
 LOOPS = {"dagger": ("--dagger",), "alone": ("--no-dagger",)}
 PROCESS = ("rewards.outcome=0", "rewards.process=1")
+WHOLE = ("sentinels.accuracy_fall=null",)
+"""Not stopped where the verifier is fooled, so that every arm has all its rollouts."""
 GRPO: dict[str, tuple[str, ...]] = {
     "grpo-outcome": ("rewards.outcome=1", "rewards.process=0"),
-    "grpo-process-deepseek": (*PROCESS, "process_form=deepseek"),
-    "grpo-process-min": (*PROCESS, "process_form=min"),
-    "grpo-process-min-until": (*PROCESS, "process_form=min", "process_credit=until"),
+    "grpo-process-deepseek": (*PROCESS, *WHOLE, "process_form=deepseek"),
+    "grpo-process-min": (*PROCESS, *WHOLE, "process_form=min"),
+    "grpo-process-min-until": (*PROCESS, *WHOLE, "process_form=min", "process_credit=until"),
+    "grpo-process-min-stopped": (*PROCESS, "process_form=min"),
     "grpo-hybrid": (
         "rewards.outcome=1",
         "rewards.process=1",

@@ -15,6 +15,7 @@ NAMES = {
     "grpo-process-deepseek": "`grpo`, process, DeepSeekMath's form",
     "grpo-process-min": "`grpo`, process, min-form",
     "grpo-process-min-until": "… credit until the step that sets the minimum",
+    "grpo-process-min-stopped": "… credit to that step, and stopped by its sentinel",
     "grpo-hybrid": "`grpo`, outcome and process (min), hybrid term",
     "bad-gates": "`grpo`, outcome, from a bad start, with gates",
     "bad-no-gates": "… without gates",

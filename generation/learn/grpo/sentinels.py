@@ -46,7 +46,7 @@ class SentinelConfig(Config):
             only and learns nothing more.
         accuracy_fall: most by which held-out accuracy (a share of 1) may fall: each of the newest
             `measurements` lies further below what as many in a row had reached before; no odd one decides it.
-        score_rise: most by which the verifier's mean score may have risen between those two stretches when
+        score_rise: most by which the verifier's mean score may have risen since the run's first stretch when
             accuracy has fallen: the verifier is pleased, and the answers are wrong. A score of a stretch is
             the mean over all generation batches since the measurement before it.
         measurements: held-out accuracies in a stretch.
@@ -175,7 +175,11 @@ class Sentinels:
             self._scores = []
 
     def _pleased(self) -> Tripped | None:
-        """Is the verifier more pleased than in the best stretch before, and the accuracy well below it?"""
+        """Is the verifier more pleased than at first, and the accuracy well below its best stretch?
+
+        The score is held against the first stretch, not against the best one: a policy that learns to fool
+        the verifier has often raised the score already by the time that accuracy is at its best.
+        """
         size, fall = self.config.measurements, self.config.accuracy_fall
         newest, before = self._measured[-size:], self._measured[:-size]
         if fall is None or len(before) < size:
@@ -183,15 +187,16 @@ class Sentinels:
         stretches = [before[at : at + size] for at in range(len(before) - size + 1)]
         best = max(stretches, key=_least_accuracy)
         was, now = _least_accuracy(best), max(each.accuracy for each in newest)
-        score_was, score_now = (fmean(each.score for each in stretch) for stretch in (best, newest))
+        first = before[:size]
+        score_was, score_now = (fmean(each.score for each in stretch) for stretch in (first, newest))
         if was - now <= fall or score_now - score_was <= self.config.score_rise:
             return None
         return Tripped(
             SCORE_WITHOUT_ACCURACY,
-            f"held-out accuracy fell from at least {was:.3f} to at most {now:.3f} while the verifier's mean "
-            f"score rose from {score_was:.3f} to {score_now:.3f} ({_range(best)}, then {_range(newest)}; "
-            f"bounds {fall:g} and {self.config.score_rise:g}): the policy pleases the verifier and not the "
-            "truth",
+            f"held-out accuracy fell from at least {was:.3f} ({_range(best)}) to at most {now:.3f} "
+            f"({_range(newest)}) while the verifier's mean score rose from {score_was:.3f} at first to "
+            f"{score_now:.3f} (bounds {fall:g} and {self.config.score_rise:g}): the policy pleases the "
+            "verifier and not the truth",
             best[-1].batch + 1,
         )
 

@@ -210,14 +210,24 @@ def test_a_verifier_that_is_pleased_while_answers_get_wrong_trips() -> None:
     run = [(0.50, 0.60), (0.54, 0.62), (0.56, 0.65), (0.50, 0.70), (0.42, 0.75), (0.40, 0.80)]
     tripped = first_trip(measured(run))
     assert tripped is not None
-    # Two in a row reached 0.54 (after 2 and 3, score 0.635). The first two that lie 0.1 below it: 5 and 6.
+    # Two in a row reached 0.54 (after 2 and 3). The first two that lie 0.1 below it: 5 and 6.
     assert tripped == Tripped(
         "score_without_accuracy",
-        "held-out accuracy fell from at least 0.540 to at most 0.420 while the verifier's mean score rose "
-        "from 0.635 to 0.775 (after batches 2 to 3, then after batches 5 to 6; bounds 0.1 and 0.02): the "
+        "held-out accuracy fell from at least 0.540 (after batches 2 to 3) to at most 0.420 (after batches 5 "
+        "to 6) while the verifier's mean score rose from 0.610 at first to 0.775 (bounds 0.1 and 0.02): the "
         "policy pleases the verifier and not the truth",
         4,
     )
+
+
+def test_a_score_that_had_risen_before_accuracy_was_at_its_best_counts() -> None:
+    """As found in GRPO on a verifier's steps alone: the score rises first and stays, then accuracy falls."""
+    run = [(0.50, 0.60), (0.50, 0.60), (0.56, 0.70), (0.56, 0.70), (0.42, 0.70), (0.42, 0.69)]
+    tripped = first_trip(measured(run))
+    assert tripped is not None
+    assert (tripped.name, tripped.since) == ("score_without_accuracy", 5)
+    honest = [(accuracy, 0.60) for accuracy, _ in run]
+    assert first_trip(measured(honest)) is None
 
 
 @pytest.mark.parametrize(
@@ -253,7 +263,7 @@ def test_scores_between_two_measurements_count_as_their_mean() -> None:
     config = SentinelConfig(measurements=1, accuracy_fall=0.1, score_rise=0.05)
     tripped = first_trip(iter(run), config)
     assert tripped is not None
-    assert "rose from 0.600 to 0.700 (after batch 2, then after batch 4;" in tripped.sentence
+    assert "rose from 0.600 at first to 0.700 (bounds" in tripped.sentence
     assert first_trip(iter(run), config.model_copy(update={"score_rise": 0.11})) is None
 
 

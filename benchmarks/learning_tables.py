@@ -17,7 +17,7 @@ NAMES = {
     "grpo-process-min-until": "… credit until the step that sets the minimum",
     "grpo-process-min-stopped": "… credit to that step, and stopped by its sentinel",
     "grpo-hybrid": "`grpo`, outcome and process (min), hybrid term",
-    "bad-gates": "`grpo`, outcome, from a bad start, with gates",
+    "bad-gates": "`grpo` (4,096 rollouts) from a bad start, with gates",
     "bad-no-gates": "… without gates",
 }
 WATCHED = {

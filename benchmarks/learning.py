@@ -30,7 +30,7 @@ from eval.generators import Measured, differences
 from eval.significance import PerProblem, compare_paired
 from generation.generate import load_problems
 from generation.learn.measure import best_temperature, measure_policy
-from shepherd.files import read_json, write_json, write_jsonl
+from shepherd.files import read_finished, read_json, write_json, write_jsonl
 
 RESULTS = Path(__file__).parent / "results" / "learning.json"
 SEEDS = (0, 1, 2)
@@ -257,6 +257,14 @@ def _beside(folder: Path) -> dict[str, Any]:
         ]
         found["kept_test"] = result["test"]["differences"]
         found["probe_loss_spread"] = result["probe_loss_spread"]
+    if (folder / "batches.jsonl").exists():
+        rewards = [row.get("reward_process") for row in read_finished(folder / "batches.jsonl")]
+        fifth = len(rewards) // 5
+        if fifth and all(each is not None for each in rewards):
+            found["step_reward"] = {
+                name: round(float(np.mean(part)), 4)
+                for name, part in (("first_fifth", rewards[:fifth]), ("last_fifth", rewards[-fifth:]))
+            }
     for key in ("groups", "stopped_by", "rollouts"):
         if key in result:
             found[key] = result[key]

@@ -258,9 +258,10 @@ def _beside(folder: Path) -> dict[str, Any]:
         found["kept_test"] = result["test"]["differences"]
         found["probe_loss_spread"] = result["probe_loss_spread"]
     if (folder / "batches.jsonl").exists():
-        rewards = [row.get("reward_process") for row in read_finished(folder / "batches.jsonl")]
+        rows = read_finished(folder / "batches.jsonl")
+        rewards = [float(row["reward_process"]) for row in rows if "reward_process" in row]
         fifth = len(rewards) // 5
-        if fifth and all(each is not None for each in rewards):
+        if fifth:
             found["step_reward"] = {
                 name: round(float(np.mean(part)), 4)
                 for name, part in (("first_fifth", rewards[:fifth]), ("last_fifth", rewards[-fifth:]))

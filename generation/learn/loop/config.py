@@ -34,7 +34,7 @@ class DpoLoopConfig(ScoredConfig):
         update: the DPO update of a round.
         measure: validation and test problems.
         patience: rounds without a better greedy pass@1 on the validation problems before the loop stops; null
-            for all rounds. Which round is kept: see `record.kept_round`.
+            for all rounds. The latest round that may be the best is kept.
         watch: bounds of what is watched; a round outside them is marked, and goes on.
         merge: write the best policy merged into its base as well.
     """

@@ -30,7 +30,7 @@ def show_loop(result: Mapping[str, Any], folder: Path) -> None:
     rounds = result["rounds"]
     problems = rounds[0]["validation"]["problems"]
     console.table(
-        f"rounds, on {problems:,} validation problems (points against round 0, paired)",
+        f"rounds, on {problems:,} validation problems (points against round 0, paired; * kept)",
         ("round", "pairs", "union", "greedy", "minus round 0", "95%", "best of n", "KL", "alarms"),
         [_round(each, result["kept_round"]) for each in rounds],
     )

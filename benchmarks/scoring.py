@@ -30,6 +30,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from record.hot import top_lines
 from scorers.counts import Counts, count
 from scorers.rivals import Scores, a_step, arrival
 from transformers import AttentionInterface, AutoTokenizer, LlamaConfig, LlamaForCausalLM
@@ -39,6 +40,7 @@ from shepherd.assets import asset, resolve_model
 from shepherd.files import write_json
 from shepherd.records import ProblemPool, read_pool
 from shepherd.steps import split
+from verifier import model as models
 from verifier.heads import LabelRows
 from verifier.model import TagReader
 from verifier.packing import attention
@@ -71,8 +73,17 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     arguments.add_argument("--smoke", action="store_true", help="toy sizes, nothing written")
     arguments.add_argument("--problems", type=int, default=6, help="of each pool")
+    arguments.add_argument(
+        "--profile",
+        choices=("before", "after"),
+        help="the operations that take longest: in padded batches, each tensor in new memory; or as it is",
+    )
     asked = arguments.parse_args()
     problems = 2 if asked.smoke else asked.problems
+    if asked.profile:
+        for name, pools in read_pools(asked.smoke).items():
+            print(f"\n{name}, {asked.profile}\n{hot(name, pools[:problems], asked.profile, asked.smoke)}")
+        return
     found = {
         name: measure(name, pools[:problems], asked.smoke) for name, pools in read_pools(asked.smoke).items()
     }
@@ -94,17 +105,33 @@ def read_pools(smoke: bool) -> dict[str, list[ProblemPool]]:
     return pools
 
 
-def measure(name: str, pools: Sequence[ProblemPool], smoke: bool) -> dict[str, Any]:
+def read(name: str, pools: Sequence[ProblemPool], smoke: bool) -> tuple[TagReader, list[EncodedSolution]]:
+    """The model, and the candidates as tokens."""
     torch.manual_seed(0)
     tokenizer = tokenizer_of(name)
     pairs = [(pool.problem.question, split(each.text).steps) for pool in pools for each in pool.candidates]
-    encoded = list(encode(tokenizer, resolve(tokenizer), pairs))
-    solutions = [each for each in encoded if len(each.tags)]
     shape = TOY if smoke else SHAPE
     model = LlamaForCausalLM(
         LlamaConfig(**shape, vocab_size=32_000, num_key_value_heads=shape["num_attention_heads"])
     )
     reader = TagReader(model.eval(), LabelRows(model.lm_head, *LABELS))
+    return reader, list(encode(tokenizer, resolve(tokenizer), pairs))
+
+
+def hot(name: str, pools: Sequence[ProblemPool], when: str, smoke: bool) -> str:
+    if when == "before":
+        models.keep_freed_memory = lambda: False
+    reader, encoded = read(name, pools, smoke)
+    if when == "before":
+        reader.__dict__["packs"] = False
+        reader.room.tokens = lambda most: most  # type: ignore[method-assign]
+    score_packed(reader, encoded[:1], BUDGET)
+    return top_lines(partial(score_packed, reader, encoded, BUDGET))
+
+
+def measure(name: str, pools: Sequence[ProblemPool], smoke: bool) -> dict[str, Any]:
+    reader, encoded = read(name, pools, smoke)
+    model, solutions = reader.model, [each for each in encoded if len(each.tags)]
     counted = count(solutions, len(pools[0].candidates))
     part = solutions[: 2 * len(pools[0].candidates)]
 
@@ -136,7 +163,7 @@ def measure(name: str, pools: Sequence[ProblemPool], smoke: bool) -> dict[str, A
     return {
         "counts": counted._asdict(),
         "work": reader.work._asdict(),
-        "head_operations_a_token": 2 * 32_000 * shape["hidden_size"],
+        "head_operations_a_token": 2 * 32_000 * model.config.hidden_size,
         "logit_bytes_avoided": 4 * 32_000 * counted.arrival,
         "matmul_operations_a_second": rate,
         "floor_seconds": floor_s,

@@ -39,6 +39,7 @@ KINDS = ("rows", "tokens")
 _FOLDER = "columns"
 _MANIFEST = "manifest"
 _ABOUT = "about"
+_FIELDS = ("kind", "key", "model", "questions", "rows", "created", "columns")
 _PARTIAL = ".partial"
 _YOUNG_S = 60.0  # a folder this young may be about to be locked
 _BUFFER = 1 << 20
@@ -270,34 +271,37 @@ def _places() -> Iterator[Path]:
 def _manifest(place: Path) -> dict[str, Any]:
     """The manifest of a folder, checked against its own hash."""
     found, _, text = (place / _MANIFEST).read_bytes().decode("utf-8", "replace").partition("\n")
-    if _sha256(text.removesuffix("\n")) != found:
+    text = text.removesuffix("\n")
+    if _sha256(text) != found:
         raise _DamagedError("its manifest does not fit its checksum")
-    manifest: dict[str, Any] = json.loads(text)
+    try:
+        manifest: dict[str, Any] = json.loads(text)
+        for name in _FIELDS:
+            manifest[name]
+    except (ValueError, TypeError, KeyError) as error:
+        raise _DamagedError(f"its manifest is no manifest ({error})") from error
     return manifest
 
 
 def _mapped(place: Path, manifest: Mapping[str, Any], *, checked: bool) -> dict[str, NDArray[Any]]:
-    """The columns of a folder; what is mapped is the very file that was checked, whatever is renamed since."""
-    columns = {}
-    for name, said in manifest["columns"].items():
-        dtype, count = np.dtype(said["dtype"]), int(said["count"])
-        with (place / name).open("rb") as handle:
-            if os.fstat(handle.fileno()).st_size != count * dtype.itemsize:
-                raise _DamagedError(f"{name} is not as long as it was written")
-            if checked and hashlib.file_digest(handle, "sha256").hexdigest() != said["sha256"]:
-                raise _DamagedError(f"{name} does not fit its checksum")
-            # As plain arrays: a slice of a memmap takes several times as long. Nothing of no length is mapped.
-            columns[name] = np.asarray(np.memmap(handle, dtype, "r", shape=(count,))) if count else _empty(dtype)
-    return columns
+    """The columns of a folder; what is mapped is the very file that was checked, whatever is renamed."""
+    return {name: _column(place / name, said, checked=checked) for name, said in manifest["columns"].items()}
 
 
-def _empty(dtype: np.dtype[Any]) -> NDArray[Any]:
-    return np.empty(0, dtype)
+def _column(path: Path, said: Mapping[str, Any], *, checked: bool) -> NDArray[Any]:
+    dtype, count = np.dtype(said["dtype"]), int(said["count"])
+    with path.open("rb") as handle:
+        if os.fstat(handle.fileno()).st_size != count * dtype.itemsize:
+            raise _DamagedError(f"{path.name} is not as long as it was written")
+        if checked and hashlib.file_digest(handle, "sha256").hexdigest() != said["sha256"]:
+            raise _DamagedError(f"{path.name} does not fit its checksum")
+        if not count:
+            return np.empty(0, dtype)  # nothing of no length is mapped
+        # A plain array: a slice of a memmap takes several times as long.
+        return np.asarray(np.memmap(handle, dtype, "r", shape=(count,)))
 
 
-def _write(
-    kind: str, key: Mapping[str, Any], model: str, fill: Callable[[Writer], dict[str, Any]]
-) -> Kept:
+def _write(kind: str, key: Mapping[str, Any], model: str, fill: Callable[[Writer], dict[str, Any]]) -> Kept:
     place = _place(kind, key)
     with _aside(place) as folder:
         writer = Writer(folder)

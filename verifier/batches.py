@@ -1,8 +1,8 @@
 """Training rows as tokens, and the plan of batches: everything about order is fixed before the first step.
 
-Rows are encoded once (`verifier.data.tokens`). The plan is a list of row-index arrays made from the seed alone, so a resumed run
-needs only the number of batches it has done. Rows are shuffled, sorted by length inside windows (little
-padding), cut to batches and the batches shuffled again.
+Rows are encoded once (`verifier.data.tokens`) and cut here. The plan is a list of row-index arrays made from
+the seed alone, so a resumed run needs only the number of batches it has done. Rows are shuffled, sorted by
+length inside windows (little padding), cut to batches and the batches shuffled again.
 """
 
 from __future__ import annotations
@@ -35,7 +35,6 @@ __all__ = [
     "collate",
     "cut_rows",
     "encode_rows",
-    "every_step",
     "fixed_batches",
     "in_epochs",
     "make_plan",
@@ -123,17 +122,12 @@ def text_lengths(rows: EncodedRows) -> dict[str, int]:
     return {"texts": len(kept), **quantiles, "max": int(kept.max())}
 
 
-def every_step(labels: NDArray[np.float64], step_ends: NDArray[np.int64]) -> NDArray[np.float64]:
-    """The supervision of a step verifier: all labels as they are."""
-    return labels
-
-
 def encode_rows(
     rows: Sequence[StepRow],
     tokenizer: PreTrainedTokenizerBase,
     contract: TagContract,
     max_length: int,
-    supervision: Supervision = every_step,
+    supervision: Supervision | None = None,
 ) -> EncodedRows:
     """Encode rows that are at hand, and keep nothing in the store; the rest is as in `cut_rows`."""
     corpus = corpus_of(rows)
@@ -146,10 +140,10 @@ def cut_rows(
     tokens: Tokens,
     places: NDArray[np.int64],
     max_length: int,
-    supervision: Supervision = every_step,
+    supervision: Supervision | None = None,
     labels: NDArray[np.float64] | None = None,
 ) -> EncodedRows:
-    """Rows to train on; one longer than `max_length` tokens loses whole steps from its end, and they are counted.
+    """Rows to train on; one longer than `max_length` tokens loses whole steps from its end, and is counted.
 
     Tokens after the last labelled step teach nothing and are left out. Rows without any label, and rows
     whose first labelled step does not fit, are left out and counted.
@@ -159,11 +153,11 @@ def cut_rows(
         tokens: theirs.
         places: of the rows that are wanted, in their order.
         max_length: tokens.
-        supervision: what of a row is learnt: all its labels, or for an outcome head one at its end.
+        supervision: what of a row is learnt, as for an outcome head one label at its end; None for all.
         labels: of all steps of the corpus, where they are not the corpus's own.
     """
     said = corpus.labels if labels is None else labels
-    learnt = supervision(said, corpus.step_ends).astype(np.float32)
+    learnt = (said if supervision is None else supervision(said, corpus.step_ends)).astype(np.float32)
     step_row = np.repeat(np.arange(len(corpus)), corpus.steps)
     step = np.arange(len(step_row)) - corpus.step_ends[step_row]
     fits = tokens.tags < max_length  # tags rise, so what fits comes first

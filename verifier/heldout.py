@@ -36,7 +36,7 @@ class Evaluation(NamedTuple):
 
 
 def split_by_question(rows: Sequence[StepRow], fraction: float, seed: int, limit: int | None) -> Split:
-    """Hold out a `fraction` of the questions of rows that are at hand, as `verifier.split.split_places` does."""
+    """Hold out a `fraction` of the questions of rows at hand, as `verifier.split.split_places` does."""
     numbers: dict[str, int] = {}
     question = np.array([numbers.setdefault(row.question, len(numbers)) for row in rows], dtype=np.int64)
     train, held = split_places(question, list(numbers), fraction, seed, limit)

@@ -100,7 +100,8 @@ class PackedRows(Sequence[EncodedRow]):
     @property
     def step_labels(self) -> NDArray[np.float32]:
         """Labels of every step kept, row after row; shape ``(sum of kept,)``."""
-        return self.labels[spans(self.first, self.kept)]
+        found: NDArray[np.float32] = self.labels[spans(self.first, self.kept)]
+        return found
 
     @property
     def supervised(self) -> NDArray[np.int64]:
@@ -112,7 +113,8 @@ class PackedRows(Sequence[EncodedRow]):
     @property
     def last_labels(self) -> NDArray[np.float32]:
         """Label of each row's last step kept; shape ``(rows,)``."""
-        return self.labels[self.first + self.kept - 1]
+        found: NDArray[np.float32] = self.labels[self.first + self.kept - 1]
+        return found
 
     @property
     def text_lengths(self) -> NDArray[np.int64]:
@@ -125,7 +127,8 @@ class PackedRows(Sequence[EncodedRow]):
         _, first, number = np.unique(self.question, return_index=True, return_inverse=True)
         rank = np.empty(len(first), np.int64)
         rank[np.argsort(first)] = np.arange(len(first))
-        return rank[number]
+        found: NDArray[np.int64] = rank[number]
+        return found
 
 
 def packed(rows: Sequence[EncodedRow]) -> PackedRows:
@@ -143,12 +146,14 @@ def packed(rows: Sequence[EncodedRow]) -> PackedRows:
     lengths = np.array([len(row.ids) for row in rows], np.int64)
     kept = np.array([len(row.labels) for row in rows], np.int64)
     characters = [
-        text_length(row.row.question, row.row.steps[: end + 1]) for row in rows for end in range(len(row.labels))
+        text_length(row.row.question, row.row.steps[: end + 1])
+        for row in rows
+        for end in range(len(row.labels))
     ]
     return PackedRows(
-        _joined([row.ids for row in rows], np.int32),
-        _joined([row.tags for row in rows], np.int32),
-        _joined([row.labels for row in rows], np.float32),
+        np.concatenate([np.empty(0, np.int32), *(row.ids for row in rows)]),
+        np.concatenate([np.empty(0, np.int32), *(row.tags for row in rows)]),
+        np.concatenate([np.empty(0, np.float32), *(row.labels for row in rows)]),
         np.array(characters, np.int32),
         np.cumsum(lengths) - lengths,
         lengths,
@@ -170,7 +175,3 @@ def spans(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.i
     shifts = np.repeat(starts - (np.cumsum(lengths) - lengths), lengths)
     found: NDArray[np.int64] = shifts + np.arange(len(shifts))
     return found
-
-
-def _joined(parts: Sequence[NDArray[np.generic]], dtype: type[np.generic]) -> NDArray[np.generic]:
-    return np.concatenate([np.empty(0, dtype), *parts])

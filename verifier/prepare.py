@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shepherd.errors import ShepherdError
-from verifier import outcome
 from verifier import model as models
+from verifier import outcome
 from verifier.adalora import schedule
-from verifier.batches import EncodedRows, Supervision, cut_rows, every_step, make_plan, shuffle_labels
+from verifier.batches import EncodedRows, Supervision, cut_rows, make_plan, shuffle_labels
 from verifier.config import TrainPrmConfig
 from verifier.data.contaminated import Contamination, nothing_left, questions_to_leave_out
 from verifier.data.corpus import Corpus, read_corpus
@@ -27,8 +27,6 @@ from verifier.tags import TagContract, Template, resolve
 
 Places = NDArray[np.int64]
 """Places of rows in a corpus."""
-
-_NOWHERE = np.empty(0, np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,26 +112,12 @@ class Prepared:
 def prepare(config: TrainPrmConfig) -> Prepared:
     """Read rows, hold questions out, encode, and plan every batch; no model is loaded."""
     corpus, places, contamination = _read(config)
-    other, train, held = corpus, places, _NOWHERE
-    if config.heldout is None:
-        asked = (config.eval_fraction, config.seed, config.eval_limit)
-        split = split_places(corpus.question[places], corpus.questions, *asked)
-        train, held = places[split.train], places[split.heldout]
-    else:
-        other = read_corpus(
-            config.heldout,
-            on_bad_row=_on_bad_row(config),
-            neutral=config.prm800k_neutral,
-            keep=config.store,
-        )
-        held = first_questions(np.arange(len(other)), other.question, config.eval_limit)
-        outside = {question.strip() for question in other.questions}
-        train = places[~_are_in([question.strip() for question in corpus.questions], outside, corpus)[places]]
+    other, train, held = _split(config, corpus, places)
     labels = corpus.labels
     if config.control == "shuffled_labels":
         labels = labels.copy()
-        steps = spans(corpus.step_ends[train], corpus.steps[train])
-        labels[steps] = shuffle_labels(labels[steps], config.seed)
+        trained = spans(corpus.step_ends[train], corpus.steps[train])
+        labels[trained] = shuffle_labels(labels[trained], config.seed)
     tokenizer = models.load_tokenizer(config.base, trust_remote_code=config.trust_remote_code)
     contract = resolve(tokenizer, Template(**config.template.model_dump()))
     supervision = _supervision(config)
@@ -157,14 +141,14 @@ def prepare(config: TrainPrmConfig) -> Prepared:
     plan = plan[: steps * config.accumulation]
     if config.lora.kind == "adalora":
         schedule(config.lora, steps)  # told now, not after the model is loaded
-    return Prepared(config, tokenizer, contract, corpus.counts, contamination, encoded, held_encoded, plan, steps)
+    return Prepared(
+        config, tokenizer, contract, corpus.counts, contamination, encoded, held_encoded, plan, steps
+    )
 
 
-def _supervision(config: TrainPrmConfig) -> Supervision:
+def _supervision(config: TrainPrmConfig) -> Supervision | None:
     """What of a row is learnt: every labelled step, or how the solution ends."""
-    if config.head != "outcome":
-        return every_step
-    return partial(outcome.outcome_labels, label=config.outcome.label)
+    return partial(outcome.outcome_labels, label=config.outcome.label) if config.head == "outcome" else None
 
 
 def _plan(config: TrainPrmConfig, rows: EncodedRows) -> list[NDArray[np.int64]]:
@@ -193,6 +177,24 @@ def _read(config: TrainPrmConfig) -> tuple[Corpus, Places, Contamination]:
     if not len(places):
         raise nothing_left(config)
     return corpus, places, found
+
+
+def _split(config: TrainPrmConfig, corpus: Corpus, places: Places) -> tuple[Corpus, Places, Places]:
+    """Where the held-out rows come from, the places of the rows to train on, and of those held out there."""
+    if config.heldout is None:
+        question = corpus.question[places]
+        split = split_places(question, corpus.questions, config.eval_fraction, config.seed, config.eval_limit)
+        return corpus, places[split.train], places[split.heldout]
+    other = read_corpus(
+        config.heldout,
+        on_bad_row=_on_bad_row(config),
+        neutral=config.prm800k_neutral,
+        keep=config.store,
+    )
+    outside = {question.strip() for question in other.questions}
+    is_held = _are_in([question.strip() for question in corpus.questions], outside, corpus)
+    held = first_questions(np.arange(len(other)), other.question, config.eval_limit)
+    return other, places[~is_held[places]], held
 
 
 def _are_in(names: Sequence[str], wanted: Collection[str], corpus: Corpus) -> NDArray[np.bool_]:

@@ -33,7 +33,7 @@ KEPT_BYTES = 1 << 20
 """Files of less than this together are read again: they take a second."""
 
 RECIPE = 1
-"""To be raised when the same file would get other columns; `verifier.data.cache` counts the parser's rules."""
+"""To be raised when the same rows would get other columns; the parser has a number of its own."""
 
 _PIECE = 8192
 _READ_BY = frozenset({".gz", ".xz", ".parquet"})  # suffixes that decide how a file is read

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -96,13 +97,13 @@ def _encoded(
     corpus: Corpus, tokenizer: PreTrainedTokenizerBase, contract: TagContract
 ) -> Iterator[EncodedSolution]:
     """Every row's tokens; of the texts only one piece is in memory."""
-    shown = progress("tokenising", len(corpus), "rows") if len(corpus) >= _SHOWN_ROWS else None
-    bar = shown.__enter__() if shown is not None else None
-    for start in range(0, len(corpus), _PIECE):
-        rows = [corpus.row(index) for index in range(start, min(start + _PIECE, len(corpus)))]
-        yield from encode(tokenizer, contract, [(row.question, row.steps) for row in rows])
-        if bar is not None:
-            bar.advance(len(rows))
+    is_long = len(corpus) >= _SHOWN_ROWS
+    with progress("tokenising", len(corpus), "rows") if is_long else nullcontext() as bar:
+        for start in range(0, len(corpus), _PIECE):
+            rows = [corpus.row(index) for index in range(start, min(start + _PIECE, len(corpus)))]
+            yield from encode(tokenizer, contract, [(row.question, row.steps) for row in rows])
+            if bar is not None:
+                bar.advance(len(rows))
 
 
 def _key(corpus: Corpus, tokenizer: Any, contract: TagContract) -> dict[str, Any] | None:

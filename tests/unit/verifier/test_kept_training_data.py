@@ -353,7 +353,7 @@ def test_another_tokenizer_has_other_tokens_of_the_same_rows(
     copy = shutil.copytree(tiny_base, tmp_path / "copy")
     prepare(with_(config, base=str(copy)))
     assert kept() == before  # a tokenizer is what it does, not where it lies
-    tiny.make_tokenizer(tiny.SIGNS_TAKE_NEWLINES).save_pretrained(copy)
+    tiny.make_tokenizer(unseen="apples").save_pretrained(copy)
     other = prepare(with_(config, base=str(copy)))
     assert {address.partition("-")[0] for address in kept() - before} == {"tokens"}
     assert other.train.tokens != first.train.tokens

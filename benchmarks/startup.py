@@ -105,8 +105,8 @@ def read_originals() -> Iterator[tuple[str, str]]:
     print("SHEPHERD_DATA is not set: rows of the packaged set, the packaged tokenizer")
     for _, row in read_jsonl(asset("rows")):
         text = f"{row['question']} {render(row['steps'])}"
-        signs = iter("+" if value == 1.0 else "-" for value in row["labels"])
-        yield text, re.sub(TAG, lambda _, signs=signs: next(signs), text)
+        signs = ["+" if value == 1.0 else "-" for value in row["labels"]]
+        yield text, "".join(each for pair in zip(text.split(TAG), [*signs, ""], strict=True) for each in pair)
 
 
 def evaluation() -> dict[str, Any]:
@@ -122,14 +122,14 @@ def split(text: str) -> tuple[str, str]:
     return text[:at], text[at:]
 
 
-def digits(seed: int) -> dict[int, str]:
+def digits(seed: int) -> dict[int, int]:
     """Another digit for each digit."""
     mixed = list("0123456789")
     random.Random(seed).shuffle(mixed)
     return str.maketrans("0123456789", "".join(mixed))
 
 
-def renumbered(text: str, mapping: dict[int, str]) -> str:
+def renumbered(text: str, mapping: dict[int, int]) -> str:
     """The text with other numbers, but for those of the steps' headers."""
     return "".join(
         part if part.startswith("Step ") else part.translate(mapping) for part in _HEADER.split(text)

@@ -119,7 +119,8 @@ class PackedRows(Sequence[EncodedRow]):
     @property
     def text_lengths(self) -> NDArray[np.int64]:
         """Characters of each row's question and kept steps; shape ``(rows,)``."""
-        return self.characters[self.first + self.kept - 1].astype(np.int64)
+        found: NDArray[np.int64] = self.characters[self.first + self.kept - 1].astype(np.int64)
+        return found
 
     @property
     def questions(self) -> NDArray[np.int64]:

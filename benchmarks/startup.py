@@ -181,6 +181,7 @@ def start(given: dict[str, Any]) -> dict[str, Any]:
     batch = time.perf_counter()
     digest = plan_digest(prepared.train, prepared.plan)
     done = time.perf_counter()
+    counts = prepared.counts()
     return {
         "seconds": done - began,
         "processor_seconds": time.process_time() - busy,
@@ -191,7 +192,7 @@ def start(given: dict[str, Any]) -> dict[str, Any]:
         "own_bytes": own_bytes(),
         "imported_bytes": imported_bytes,
         "load": os.getloadavg()[0],
-        "counts": prepared.counts(),
+        "counts": {name: counts[name] for name in ("train", "heldout", "batches", "steps", "padding")},
         "digest": digest,
     }
 

@@ -2,7 +2,8 @@
 
 Files are read as a stream: of a row there is only what training needs, equal questions and labels are one
 object, and repeated rows are known by their hashes. A generated file of Math-Shepherd's 444,655 rows took
-0.6 GiB that way (1.9 GiB with its tokens). The rows of a large file are kept parsed (`verifier.data.cache`).
+0.6 GiB that way. The rows of a large file are kept parsed (`verifier.data.cache`); a training streams them
+into columns instead and holds none of them as objects (`verifier.data.corpus`).
 
 What real rows do (the names are those of the counts), and the rule for each:
 

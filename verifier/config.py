@@ -147,6 +147,7 @@ class TrainPrmConfig(UpdateConfig):
         eval_fraction: part of the *questions* held out, when no `heldout` file is given.
         eval_every: optimizer steps between evaluations; null for one an epoch.
         checkpoint_every: optimizer steps between checkpoints; null for a tenth of the run.
+        store: read rows and tokens that the store has, and keep those of large data; decides no result.
     """
 
     base: str = "embedded:base"
@@ -193,6 +194,7 @@ class TrainPrmConfig(UpdateConfig):
     seed: int = Field(0, ge=0)
     threads: int | None = Field(None, ge=1)
     tensorboard: bool = True
+    store: bool = True
 
     @model_validator(mode="after")
     def _consistent(self) -> TrainPrmConfig:

@@ -18,6 +18,7 @@ from verifier.config import HeadKind
 from verifier.loss import Loss
 from verifier.model import TagReader
 from verifier.outcome import is_right
+from verifier.split import split_places
 
 
 class Split(NamedTuple):
@@ -35,35 +36,11 @@ class Evaluation(NamedTuple):
 
 
 def split_by_question(rows: Sequence[StepRow], fraction: float, seed: int, limit: int | None) -> Split:
-    """Hold out a `fraction` of the questions, whole: solutions of one question share its quantities.
-
-    Of the held-out rows at most about `limit` are kept, again whole questions; the rest is not trained on.
-    """
-    questions = sorted({row.question.strip() for row in rows})
-    order = np.random.default_rng([seed, 0x5E]).permutation(len(questions))
-    count = round(fraction * len(questions))
-    if fraction > 0 and len(questions) > 1:
-        count = max(1, count)
-    held = [questions[i] for i in order[:count]]
-    by_question: dict[str, list[StepRow]] = {question: [] for question in held}
-    train = []
-    for row in rows:
-        group = by_question.get(row.question.strip())
-        if group is None:
-            train.append(row)
-        else:
-            group.append(row)
-    return Split(train, first_questions([row for question in held for row in by_question[question]], limit))
-
-
-def first_questions(rows: Sequence[StepRow], limit: int | None) -> list[StepRow]:
-    """The first rows up to `limit`, but never half a question's rows that stand together."""
-    if limit is None or len(rows) <= limit:
-        return list(rows)
-    end = limit
-    while end < len(rows) and rows[end].question == rows[end - 1].question:
-        end += 1
-    return list(rows[:end])
+    """Hold out a `fraction` of the questions of rows at hand, as `verifier.split.split_places` does."""
+    numbers: dict[str, int] = {}
+    question = np.array([numbers.setdefault(row.question, len(numbers)) for row in rows], dtype=np.int64)
+    train, held = split_places(question, list(numbers), fraction, seed, limit)
+    return Split([rows[i] for i in train], [rows[i] for i in held])
 
 
 @torch.no_grad()

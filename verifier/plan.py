@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from shepherd.errors import ShepherdError
 from shepherd.files import read_json
 from shepherd.hub import cache_alone
@@ -180,10 +178,9 @@ def _step(config: TrainPrmConfig, prepared: Prepared | None) -> Step:
     tokens = max(config.batch_tokens, config.max_length)
     tags = -(-tokens // TOKENS_A_TAG)
     if prepared is not None:
-        lengths, rows = prepared.train.lengths, prepared.train.rows
+        lengths, supervised = prepared.train.lengths, prepared.train.packed.supervised
         tokens = max(int(lengths[batch].max()) * len(batch) for batch in prepared.plan)
-        supervised = [int(np.isfinite(row.labels).sum()) for row in rows]
-        tags = max(sum(supervised[row] for row in batch) for batch in prepared.plan)
+        tags = max(int(supervised[batch].sum()) for batch in prepared.plan)
     return Step(
         tokens,
         tags,

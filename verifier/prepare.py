@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from operator import attrgetter
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shepherd.errors import ShepherdError
-from shepherd.records import StepRow
-from verifier import heldout, outcome
 from verifier import model as models
+from verifier import outcome
 from verifier.adalora import schedule
-from verifier.batches import EncodedRows, encode_rows, make_plan, shuffle_labels
+from verifier.batches import EncodedRows, Supervision, cut_rows, make_plan, shuffle_labels
 from verifier.config import TrainPrmConfig
-from verifier.data.contaminated import Contamination, clean_rows
-from verifier.data.rows import OnBadRow, RowCounts, describe, read_rows
+from verifier.data.contaminated import Contamination, nothing_left, questions_to_leave_out
+from verifier.data.corpus import Corpus, read_corpus
+from verifier.data.rows import OnBadRow, RowCounts, describe
 from verifier.data.sources import is_published
+from verifier.data.tokens import tokens_of
+from verifier.packed import spans
+from verifier.split import first_questions, split_places
 from verifier.tags import TagContract, Template, resolve
+
+Places = NDArray[np.int64]
+"""Places of rows in a corpus."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,22 +111,22 @@ class Prepared:
 
 def prepare(config: TrainPrmConfig) -> Prepared:
     """Read rows, hold questions out, encode, and plan every batch; no model is loaded."""
-    rows, read, contamination = _read(config)
-    if config.heldout is None:
-        train, held = heldout.split_by_question(rows, config.eval_fraction, config.seed, config.eval_limit)
-    else:
-        other, _ = read_rows(config.heldout, on_bad_row=_on_bad_row(config), neutral=config.prm800k_neutral)
-        questions = {row.question.strip() for row in other}
-        train = [row for row in rows if row.question.strip() not in questions]
-        held = heldout.first_questions(other, config.eval_limit)
+    corpus, places, contamination = _read(config)
+    other, train, held = _split(config, corpus, places)
+    labels = corpus.labels
     if config.control == "shuffled_labels":
-        train = shuffle_labels(train, config.seed)
+        labels = labels.copy()
+        trained = spans(corpus.step_ends[train], corpus.steps[train])
+        labels[trained] = shuffle_labels(labels[trained], config.seed)
     tokenizer = models.load_tokenizer(config.base, trust_remote_code=config.trust_remote_code)
     contract = resolve(tokenizer, Template(**config.template.model_dump()))
-    labels_of = _supervision(config)
-    encoded = encode_rows(train, tokenizer, contract, config.max_length, labels_of)
-    held_encoded = encode_rows(held, tokenizer, contract, config.max_length, labels_of)
-    if held and not held_encoded.rows:
+    supervision = _supervision(config)
+    tokens = tokens_of(corpus, tokenizer, contract, name=config.base)
+    encoded = cut_rows(corpus, tokens, train, config.max_length, supervision, labels)
+    if other is not corpus:
+        tokens = tokens_of(other, tokenizer, contract, name=config.base)
+    held_encoded = cut_rows(other, tokens, held, config.max_length, supervision)
+    if len(held) and not held_encoded.rows:
         raise ShepherdError(
             f"no held-out row is left ({held_encoded.counts()}); raise max_length, or set eval_fraction=0"
         )
@@ -136,14 +141,14 @@ def prepare(config: TrainPrmConfig) -> Prepared:
     plan = plan[: steps * config.accumulation]
     if config.lora.kind == "adalora":
         schedule(config.lora, steps)  # told now, not after the model is loaded
-    return Prepared(config, tokenizer, contract, read, contamination, encoded, held_encoded, plan, steps)
+    return Prepared(
+        config, tokenizer, contract, corpus.counts, contamination, encoded, held_encoded, plan, steps
+    )
 
 
-def _supervision(config: TrainPrmConfig) -> Callable[[StepRow], Sequence[float | None]]:
+def _supervision(config: TrainPrmConfig) -> Supervision | None:
     """What of a row is learnt: every labelled step, or how the solution ends."""
-    if config.head != "outcome":
-        return attrgetter("labels")
-    return partial(outcome.outcome_labels, label=config.outcome.label)
+    return partial(outcome.outcome_labels, label=config.outcome.label) if config.head == "outcome" else None
 
 
 def _plan(config: TrainPrmConfig, rows: EncodedRows) -> list[NDArray[np.int64]]:
@@ -157,17 +162,44 @@ def _plan(config: TrainPrmConfig, rows: EncodedRows) -> list[NDArray[np.int64]]:
     )
 
 
-def _read(config: TrainPrmConfig) -> tuple[list[StepRow], RowCounts, Contamination]:
-    """The rows to train on; refused where evaluation problems stand among them, unless told otherwise."""
-    rows, read = read_rows(
+def _read(config: TrainPrmConfig) -> tuple[Corpus, Places, Contamination]:
+    """What was read, and the rows to train on; refused where evaluation problems stand among them."""
+    corpus = read_corpus(
         config.data,
         on_bad_row=_on_bad_row(config),
         dedup=is_published(config.data) if config.dedup is None else config.dedup,
         limit=config.limit,
         neutral=config.prm800k_neutral,
+        keep=config.store,
     )
-    left, found = clean_rows(rows, read.questions, config)
-    return left, read, found
+    out, found = questions_to_leave_out(corpus.counts.questions, config)
+    places = np.flatnonzero(~_are_in(corpus.questions, out, corpus))
+    if not len(places):
+        raise nothing_left(config)
+    return corpus, places, found
+
+
+def _split(config: TrainPrmConfig, corpus: Corpus, places: Places) -> tuple[Corpus, Places, Places]:
+    """Where the held-out rows come from, the places of the rows to train on, and of those held out there."""
+    if config.heldout is None:
+        question = corpus.question[places]
+        split = split_places(question, corpus.questions, config.eval_fraction, config.seed, config.eval_limit)
+        return corpus, places[split.train], places[split.heldout]
+    other = read_corpus(
+        config.heldout,
+        on_bad_row=_on_bad_row(config),
+        neutral=config.prm800k_neutral,
+        keep=config.store,
+    )
+    outside = {question.strip() for question in other.questions}
+    is_held = _are_in([question.strip() for question in corpus.questions], outside, corpus)
+    held = first_questions(np.arange(len(other)), other.question, config.eval_limit)
+    return other, places[~is_held[places]], held
+
+
+def _are_in(names: Sequence[str], wanted: Collection[str], corpus: Corpus) -> NDArray[np.bool_]:
+    """Is each row's question, by its name of `names`, one of those wanted? Shape ``(rows,)``."""
+    return np.array([name in wanted for name in names])[corpus.question]
 
 
 def _on_bad_row(config: TrainPrmConfig) -> OnBadRow:

@@ -20,7 +20,9 @@ from verifier.batches import (
     plan_digest,
     shuffle_labels,
 )
-from verifier.heldout import first_questions, split_by_question
+from verifier.data.corpus import corpus_of
+from verifier.heldout import split_by_question
+from verifier.split import first_questions
 from verifier.tags import resolve
 
 
@@ -114,12 +116,12 @@ def test_at_most_half_of_what_a_fixed_batch_computes_is_padding(lengths: Any, ba
 
 
 def test_shuffled_labels_are_the_same_labels_elsewhere(tiny: Any) -> None:
-    rows = tiny.make_rows(100)
-    shuffled = shuffle_labels(rows, seed=0)
-    labels, mixed = ([label for row in each for label in row.labels] for each in (rows, shuffled))
-    assert sorted(labels) == sorted(mixed)
-    assert labels != mixed
-    assert [(row.question, row.steps) for row in rows] == [(row.question, row.steps) for row in shuffled]
+    corpus = corpus_of(tiny.make_rows(100))
+    shuffled = shuffle_labels(corpus.labels, seed=0)
+    assert sorted(corpus.labels) == sorted(shuffled)
+    assert corpus.labels.tolist() != shuffled.tolist()
+    with_gaps = np.where(np.arange(len(shuffled)) % 3, corpus.labels, np.nan)
+    assert np.isnan(shuffle_labels(with_gaps, seed=0)).tolist() == np.isnan(with_gaps).tolist()
 
 
 def test_no_question_is_trained_on_and_held_out(tiny: Any) -> None:
@@ -133,17 +135,21 @@ def test_no_question_is_trained_on_and_held_out(tiny: Any) -> None:
     assert split_by_question(rows, 0.0, seed=0, limit=None).heldout == []
 
 
-def test_a_limit_keeps_whole_questions(tiny: Any) -> None:
-    rows = tiny.make_rows(40)
-    kept = first_questions(rows, 5)
-    assert 5 <= len(kept) < 40
-    assert rows[len(kept)].question != kept[-1].question
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=30), st.integers(1, 31))
+def test_a_limit_keeps_whole_questions(numbers: list[int], limit: int) -> None:
+    kept = first_questions(np.arange(len(numbers)), np.array(numbers), limit).tolist()
+    assert kept == list(range(len(kept)))
+    assert len(kept) >= min(limit, len(numbers))
+    assert len(kept) == len(numbers) or numbers[len(kept)] != numbers[len(kept) - 1]
+    assert len(kept) <= limit or len(set(numbers[limit - 1 : len(kept)])) == 1  # no more than it takes
 
 
 def test_the_digest_knows_rows_and_order(tiny: Any, tiny_tokenizer: Any) -> None:
     contract = resolve(tiny_tokenizer)
     rows = encode_rows(tiny.make_rows(8), tiny_tokenizer, contract, 512)
-    other = encode_rows(shuffle_labels(tiny.make_rows(8), 1), tiny_tokenizer, contract, 512)
+    other = encode_rows(
+        tiny.make_rows(8), tiny_tokenizer, contract, 512, lambda labels, _: shuffle_labels(labels, 1)
+    )
     plan = [np.arange(4), np.arange(4, 8)]
     digests = {plan_digest(rows, plan), plan_digest(rows, plan[::-1]), plan_digest(other, plan)}
     assert len(digests) == 3

@@ -20,7 +20,7 @@ from shepherd.errors import ShepherdError
 from shepherd.records import StepRow
 from verifier.data.corpus import Corpus, corpus_of
 from verifier.data.tokens import Tokens, tokens_of
-from verifier.packed import EncodedRow, PackedRows, packed
+from verifier.flat import EncodedRow, FlatRows, flatten
 from verifier.tags import TagContract
 
 if TYPE_CHECKING:
@@ -62,19 +62,19 @@ class EncodedRows:
     rows_one_class: int = 0
 
     @property
-    def packed(self) -> PackedRows:
+    def flat(self) -> FlatRows:
         """The rows as arrays."""
-        return packed(self.rows)
+        return flatten(self.rows)
 
     @property
     def lengths(self) -> NDArray[np.int64]:
         """Tokens a row."""
-        return self.packed.lengths
+        return self.flat.lengths
 
     @property
     def questions(self) -> NDArray[np.int64]:
         """Number of each row's question, in order of first appearance."""
-        return self.packed.questions
+        return self.flat.questions
 
     @property
     def tokens(self) -> int:
@@ -84,7 +84,7 @@ class EncodedRows:
     @property
     def labelled_steps(self) -> int:
         """Supervised positions of all rows."""
-        return int(self.packed.supervised.sum())
+        return int(self.flat.supervised.sum())
 
     def counts(self) -> dict[str, int]:
         """For logs and the model card."""
@@ -115,7 +115,7 @@ def text_lengths(rows: EncodedRows) -> dict[str, int]:
         ``texts`` (how many), and their lengths' ``p5``, ``p25``, ``p50``, ``p75``, ``p95`` and ``max``; steps
         that were cut off do not count. Empty without rows.
     """
-    kept = rows.packed.text_lengths
+    kept = rows.flat.text_lengths
     if not len(kept):
         return {}
     quantiles = {f"p{at}": int(np.percentile(kept, at, method="inverted_cdf")) for at in (5, 25, 50, 75, 95)}
@@ -171,7 +171,7 @@ def cut_rows(
     cut = np.where(wanted, corpus.steps[places] - fit[places], 0)
     left = places[wanted & (keep[places] > 0)]
     first = corpus.step_ends[left]
-    rows = PackedRows(
+    rows = FlatRows(
         tokens.ids,
         tokens.tags,
         learnt,
@@ -293,7 +293,7 @@ def questions_of(rows: Sequence[EncodedRow]) -> list[str]:
 def plan_digest(rows: EncodedRows, plan: Sequence[NDArray[np.int64]]) -> str:
     """Hash of tokens, labels and order: a checkpoint is continued only under the plan it was made with."""
     digest = hashlib.sha256()
-    for ids, tags, labels in rows.packed.all_tagged():
+    for ids, tags, labels in rows.flat.all_tagged():
         digest.update(ids.tobytes() + tags.tobytes() + labels.tobytes())
     for batch in plan:
         digest.update(batch.tobytes() + b"|")

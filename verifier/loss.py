@@ -82,7 +82,7 @@ def class_weights(rows: EncodedRows, weighting: str) -> tuple[float, float]:
     """Weights of good and bad; ``balanced`` gives both classes the same total weight, 1 a step on average."""
     if weighting == "none":
         return 1.0, 1.0
-    labels = rows.packed.step_labels.astype(np.float64)
+    labels = rows.flat.step_labels.astype(np.float64)
     labels = labels[np.isfinite(labels)]
     good, bad = float(labels.sum()), float((1 - labels).sum())
     if min(good, bad) == 0:

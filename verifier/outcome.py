@@ -62,7 +62,7 @@ def in_pairs(rows: EncodedRows, which: str) -> EncodedRows:
     """
     question, right = rows.questions, _are_right(rows)
     both = np.bincount(question, right).astype(bool) & np.bincount(question, ~right).astype(bool)
-    kept = rows.packed.take(both[question])
+    kept = rows.flat.take(both[question])
     if rows.rows and not kept:
         raise ShepherdError(
             "outcome.loss: pairwise needs questions with a right and a wrong solution; no question of the "
@@ -119,7 +119,7 @@ def _questions(rows: EncodedRows, rng: np.random.Generator) -> list[tuple[list[i
 
 def _are_right(rows: EncodedRows) -> NDArray[np.bool_]:
     """Of each row with outcome labels, is the solution right?"""
-    found: NDArray[np.bool_] = rows.packed.last_labels >= THRESHOLD
+    found: NDArray[np.bool_] = rows.flat.last_labels >= THRESHOLD
     return found
 
 

@@ -178,7 +178,7 @@ def _step(config: TrainPrmConfig, prepared: Prepared | None) -> Step:
     tokens = max(config.batch_tokens, config.max_length)
     tags = -(-tokens // TOKENS_A_TAG)
     if prepared is not None:
-        lengths, supervised = prepared.train.lengths, prepared.train.packed.supervised
+        lengths, supervised = prepared.train.lengths, prepared.train.flat.supervised
         tokens = max(int(lengths[batch].max()) * len(batch) for batch in prepared.plan)
         tags = max(int(supervised[batch].sum()) for batch in prepared.plan)
     return Step(

@@ -21,7 +21,7 @@ from verifier.data.corpus import Corpus, read_corpus
 from verifier.data.rows import OnBadRow, RowCounts, describe
 from verifier.data.sources import is_published
 from verifier.data.tokens import tokens_of
-from verifier.packed import spans
+from verifier.flat import spans
 from verifier.split import first_questions, split_places
 from verifier.tags import TagContract, Template, resolve
 

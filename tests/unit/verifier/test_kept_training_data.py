@@ -31,9 +31,9 @@ from verifier.data.contaminated import clean_rows
 from verifier.data.corpus import corpus_of, read_corpus
 from verifier.data.rows import read_rows
 from verifier.data.tokens import tokenizer_identity
+from verifier.flat import flatten
 from verifier.model import load_tokenizer
 from verifier.outcome import in_pairs, plan_in_pairs
-from verifier.packed import packed
 from verifier.prepare import Prepared, prepare
 from verifier.tags import Template, encode, resolve
 from verifier.training import train
@@ -194,9 +194,9 @@ def seen(rows: EncodedRows) -> list[Any]:
     questions = [numbers.setdefault(row.row.question, len(numbers)) for row in rows.rows]
     assert rows.questions.tolist() == questions
     assert rows.lengths.tolist() == [len(row.ids) for row in rows.rows]
-    assert rows.packed.supervised.tolist() == [int(np.isfinite(row.labels).sum()) for row in rows.rows]
+    assert rows.flat.supervised.tolist() == [int(np.isfinite(row.labels).sum()) for row in rows.rows]
     written = [text_length(row.row.question, row.row.steps[: len(row.labels)]) for row in rows.rows]
-    assert rows.packed.text_lengths.tolist() == written
+    assert rows.flat.text_lengths.tolist() == written
     return [of_each, rows.counts(), text_lengths(rows), plan_digest(rows, [])]
 
 
@@ -646,9 +646,9 @@ def test_oddities_and_skipped_rows_are_told_the_same_from_the_store(tmp_path: Pa
     assert len(columns.listed()) == 1  # what was refused is not kept
 
 
-def test_rows_at_hand_and_packed_rows_are_the_same(config: TrainPrmConfig) -> None:
+def test_rows_at_hand_and_flat_rows_are_the_same(config: TrainPrmConfig) -> None:
     found = prepare(config).train
-    again = packed(list(found.rows))
+    again = flatten(list(found.rows))
     assert again is not found.rows
     assert seen(EncodedRows(again, 0, 0, 0, 0))[0] == seen(found)[0]
     which = np.array([3, 0, 3])

@@ -35,7 +35,7 @@ class Tagged(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class PackedRows(Sequence[EncodedRow]):
+class FlatRows(Sequence[EncodedRow]):
     """Rows of flat arrays; of row i the ids ``starts[i]`` on and the steps ``first[i]`` on.
 
     Attributes:
@@ -92,7 +92,7 @@ class PackedRows(Sequence[EncodedRow]):
         """Every row without its text."""
         return map(self.tagged, range(len(self)))
 
-    def take(self, which: NDArray[np.int64] | NDArray[np.bool_]) -> PackedRows:
+    def take(self, which: NDArray[np.int64] | NDArray[np.bool_]) -> FlatRows:
         """Some of the rows, by their places or by a mask."""
         names = ("starts", "lengths", "first", "kept", "question", "number")
         return replace(self, **{name: getattr(self, name)[which] for name in names})
@@ -132,16 +132,16 @@ class PackedRows(Sequence[EncodedRow]):
         return found
 
 
-def packed(rows: Sequence[EncodedRow]) -> PackedRows:
+def flatten(rows: Sequence[EncodedRow]) -> FlatRows:
     """Rows as arrays; those that are so already, as they are.
 
     Example:
         >>> row = EncodedRow(np.arange(3, dtype=np.int32), np.array([2], np.int32),
         ...     np.array([1], np.float32), StepRow("q", ("a",), (1.0,)))
-        >>> packed([row, row]).questions.tolist(), packed([row, row]).lengths.tolist()
+        >>> flatten([row, row]).questions.tolist(), flatten([row, row]).lengths.tolist()
         ([0, 0], [3, 3])
     """
-    if isinstance(rows, PackedRows):
+    if isinstance(rows, FlatRows):
         return rows
     numbers: dict[str, int] = {}
     lengths = np.array([len(row.ids) for row in rows], np.int64)
@@ -151,7 +151,7 @@ def packed(rows: Sequence[EncodedRow]) -> PackedRows:
         for row in rows
         for end in range(len(row.labels))
     ]
-    return PackedRows(
+    return FlatRows(
         np.concatenate([np.empty(0, np.int32), *(row.ids for row in rows)]),
         np.concatenate([np.empty(0, np.int32), *(row.tags for row in rows)]),
         np.concatenate([np.empty(0, np.float32), *(row.labels for row in rows)]),

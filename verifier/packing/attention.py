@@ -7,7 +7,7 @@ for an attention that it does not know: so a row's tiles travel with the call, a
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -84,12 +84,25 @@ def attend(
 AttentionInterface.register(NAME, attend)
 
 
-@contextmanager
-def along_paths(model: Any) -> Iterator[None]:
+def along_paths(model: Any) -> AbstractContextManager[None]:
     """For a while a model's attention is `attend`."""
+    return _attention(model, NAME)
+
+
+def recomputed_alike(model: Any) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+    """For `torch.utils.checkpoint`: what a layer is run under, and what it is run under once more.
+
+    A layer looks up its attention when it runs, and where activations are not kept it runs again in the
+    backward pass, when `along_paths` is over: it is then given the attention that it has now.
+    """
+    return nullcontext(), _attention(model, model.config.get_text_config()._attn_implementation)
+
+
+@contextmanager
+def _attention(model: Any, name: str) -> Iterator[None]:
     config = model.config.get_text_config()
     before = config._attn_implementation
-    config._attn_implementation = NAME
+    config._attn_implementation = name
     try:
         yield
     finally:

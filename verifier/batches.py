@@ -54,6 +54,13 @@ class EncodedRows:
         return np.array([len(row.ids) for row in self.rows], dtype=np.int64)
 
     @property
+    def questions(self) -> NDArray[np.int64]:
+        """Number of each row's question, in the order of their first rows."""
+        numbers: dict[str, int] = {}
+        found = [numbers.setdefault(row.row.question, len(numbers)) for row in self.rows]
+        return np.array(found, dtype=np.int64)
+
+    @property
     def tokens(self) -> int:
         """Tokens of all rows, padding not counted."""
         return int(self.lengths.sum())

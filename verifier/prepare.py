@@ -21,6 +21,7 @@ from verifier.config import TrainPrmConfig
 from verifier.data.contaminated import Contamination, clean_rows
 from verifier.data.rows import OnBadRow, RowCounts, describe, read_rows
 from verifier.data.sources import is_published
+from verifier.grouped import plan_by_question
 from verifier.tags import TagContract, Template, resolve
 
 
@@ -146,10 +147,17 @@ def _supervision(config: TrainPrmConfig) -> Callable[[StepRow], Sequence[float |
     return partial(outcome.outcome_labels, label=config.outcome.label)
 
 
+def _planner(config: TrainPrmConfig, rows: EncodedRows) -> Callable[..., list[NDArray[np.int64]]]:
+    """What puts the rows in order."""
+    if config.is_pairwise and rows.rows:
+        return partial(outcome.plan_in_pairs, rows)
+    if config.group_by == "question":
+        return partial(plan_by_question, [row.ids for row in rows.rows], rows.questions)
+    return partial(make_plan, rows.lengths)
+
+
 def _plan(config: TrainPrmConfig, rows: EncodedRows) -> list[NDArray[np.int64]]:
-    in_pairs = config.is_pairwise and rows.rows
-    make = partial(outcome.plan_in_pairs, rows) if in_pairs else partial(make_plan, rows.lengths)
-    return make(
+    return _planner(config, rows)(
         epochs=config.epochs,
         batch_tokens=config.batch_tokens,
         batch_solutions=config.batch_solutions,

@@ -110,7 +110,7 @@ def _error(found: Tensor, expected: Tensor) -> float:
 
 
 def _rows(rng: np.random.Generator, vocabulary: int, questions: int, solutions: int) -> list[EncodedRow]:
-    """Solutions of some questions, right ones and wrong ones of each; few different tokens, so steps repeat."""
+    """Right and wrong solutions of some questions; few different tokens, so that steps repeat."""
     made = []
     for question in range(questions):
         beginning = rng.integers(0, vocabulary, rng.integers(1, 30))
@@ -143,7 +143,7 @@ def _last_only(row: EncodedRow) -> EncodedRow:
 @settings(deadline=None, max_examples=5)
 @given(
     seed=st.integers(0, 2**32 - 1),
-    vocabulary=st.sampled_from([5, 97, 1009]),
+    vocabulary=st.sampled_from([7, 97, 1009]),
     questions=st.integers(1, 3),
     solutions=st.integers(2, 7),
     batch_tokens=st.sampled_from([40, 200, 4096]),

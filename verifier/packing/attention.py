@@ -12,9 +12,8 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
+from torch.nn.functional import pad, scaled_dot_product_attention
 from transformers import AttentionInterface
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from verifier.packing.tiles import Tiles
 
@@ -39,7 +38,7 @@ def to_tensors(tiles: Tiles, device: torch.device) -> TileTensors:
 
 
 def attend(
-    module: Any,
+    _module: Any,
     query: Tensor,
     key: Tensor,
     value: Tensor,
@@ -53,7 +52,7 @@ def attend(
     """Attention of one packed row.
 
     Args:
-        module: the layer's attention; says how many queries share a key.
+        _module: the layer's attention.
         query: shape ``(1, heads, n, d)``.
         key: shape ``(1, key heads, n, d)``.
         value: as `key`.
@@ -66,19 +65,20 @@ def attend(
         Shape ``(1, n, heads, d)``, and no weights.
     """
     heads, length, width = query.shape[1:]
-    count = len(tiles.keys)
-    runs = pad(query[0], (0, 0, 0, count * tiles.size - length)).view(heads, count, tiles.size, width)
-    found, _weights = sdpa_attention_forward(
-        module,
-        runs.transpose(0, 1),
+    key_heads, count, size = key.shape[1], len(tiles.keys), tiles.size
+    sharing = heads // key_heads
+    # Queries that share a key head stand behind one another, so that no key is copied for each of them.
+    runs = pad(query[0], (0, 0, 0, count * size - length)).view(key_heads, sharing, count, size, width)
+    found = scaled_dot_product_attention(
+        runs.permute(2, 0, 1, 3, 4).reshape(count, key_heads, sharing * size, width),
         key[0][:, tiles.keys].transpose(0, 1),
         value[0][:, tiles.keys].transpose(0, 1),
-        tiles.sees,
-        dropout=dropout,
-        scaling=scaling,
-        is_causal=False,
+        tiles.sees.repeat(1, 1, sharing, 1) if sharing > 1 else tiles.sees,
+        dropout_p=dropout,
+        scale=scaling,
     )
-    return found.reshape(1, count * tiles.size, heads, width)[:, :length], None
+    found = found.view(count, key_heads, sharing, size, width).permute(0, 3, 1, 2, 4)
+    return found.reshape(1, count * size, heads, width)[:, :length], None
 
 
 AttentionInterface.register(NAME, attend)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,12 +21,24 @@ from verifier.packing.tiles import Tiles
 NAME = "shepherd_tiles"
 
 
-class TileTensors(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class TileTensors:
     """Tiles on a device: ``keys`` (tiles, most keys), ``sees`` (tiles, 1, size, most keys)."""
 
     size: int
     keys: Tensor
     sees: Tensor
+    _masks: dict[tuple[torch.dtype, int], Tensor] = field(default_factory=dict, repr=False)
+
+    def mask(self, dtype: torch.dtype, sharing: int) -> Tensor:
+        """What is added to the scores, shape ``(tiles, 1, sharing * size, most keys)``: one for all layers.
+
+        Given yes and no instead, each layer would make such a mask, and keep it for its backward pass.
+        """
+        if (dtype, sharing) not in self._masks:
+            added = torch.zeros_like(self.sees, dtype=dtype).masked_fill_(~self.sees, -torch.inf)
+            self._masks[dtype, sharing] = added.repeat(1, 1, sharing, 1)
+        return self._masks[dtype, sharing]
 
 
 def to_tensors(tiles: Tiles, device: torch.device) -> TileTensors:
@@ -73,7 +86,7 @@ def attend(
         runs.permute(2, 0, 1, 3, 4).reshape(count, key_heads, sharing * size, width),
         key[0][:, tiles.keys].transpose(0, 1),
         value[0][:, tiles.keys].transpose(0, 1),
-        tiles.sees.repeat(1, 1, sharing, 1) if sharing > 1 else tiles.sees,
+        tiles.mask(query.dtype, sharing),
         dropout_p=dropout,
         scale=scaling,
     )

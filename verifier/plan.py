@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from shepherd.errors import ShepherdError
 from shepherd.files import read_json
 from shepherd.hub import cache_alone
+from verifier.batches import supervised
 from verifier.config import LoraConfig, PublishedConfig, ScoreConfig, TrainPrmConfig
 from verifier.data.sources import locate
 from verifier.description import read_description
@@ -17,8 +19,9 @@ from verifier.estimate import Adapter, Base, Step, adapted_linears, scoring_memo
 from verifier.export.description import read_description as read_exported
 from verifier.formats.checkpoint import own_dtype
 from verifier.machine import find_machine
+from verifier.packing.passes import TILE, Packed, Work, plan_passes
 from verifier.places import find_place
-from verifier.shape import Shape, find_shape, local_folder, parameters
+from verifier.shape import Shape, find_shape, linears, local_folder, parameters
 
 if TYPE_CHECKING:
     from verifier.compare.config import CompareHeadsConfig
@@ -31,6 +34,9 @@ tokens make more tags, so this errs upwards."""
 
 _HEAD_ROWS = {"lm": 0, "classifier": 2, "outcome": 1}
 """Trained rows of a head of its own, each with a bias."""
+
+_STEPS_LAID_OUT = 8
+"""Of all steps of a run: full ones are much alike."""
 
 _WORK = ("rows_to_train_on", "rows_held_out", "labelled_steps", "tokens", "padding", "batches", "steps")
 
@@ -54,7 +60,9 @@ def plan_training(config: TrainPrmConfig) -> Plan:
         facts |= {"trainable_parameters": unknown, "parameters": unknown}
         return Plan({**facts, **_work(prepared, missing)}, (Stage("training", unknown),), config.device)
     adapter = adapter_of(config.lora, shape)
-    memory = training_memory(Base(shape, config.quantization, config.dtype), adapter, _step(config, prepared))
+    memory = training_memory(
+        Base(shape, config.quantization, config.dtype), adapter, _step(config, prepared, shape)
+    )
     trained = adapter.parameters + _HEAD_ROWS[config.head] * (shape.hidden + 1)
     facts |= {"trainable_parameters": trained, "parameters": parameters(shape).total + trained}
     return Plan({**facts, **_work(prepared, missing)}, (Stage("training", memory),), config.device)
@@ -175,15 +183,15 @@ def _prepare(config: TrainPrmConfig) -> Prepared:
     return prepare(config.model_copy(update={"base": str(local_folder(config.base))}))
 
 
-def _step(config: TrainPrmConfig, prepared: Prepared | None) -> Step:
-    """The largest forward pass: of the plan where there is one, else what the config allows."""
+def _step(config: TrainPrmConfig, prepared: Prepared | None, shape: Shape) -> Step:
+    """The largest forward pass: of the plan's largest steps if there is one, else what the config allows."""
     tokens = max(config.batch_tokens, config.max_length)
     tags = -(-tokens // TOKENS_A_TAG)
+    keys = config.max_length + TILE if config.group_by == "question" else 0
     if prepared is not None:
-        lengths, rows = prepared.train.lengths, prepared.train.rows
-        tokens = max(int(lengths[batch].max()) * len(batch) for batch in prepared.plan)
-        supervised = [int(np.isfinite(row.labels).sum()) for row in rows]
-        tags = max(sum(supervised[row] for row in batch) for batch in prepared.plan)
+        tokens, tags, keys = (
+            max(each) for each in zip(*_largest_passes(config, prepared, shape), strict=True)
+        )
     return Step(
         tokens,
         tags,
@@ -191,7 +199,32 @@ def _step(config: TrainPrmConfig, prepared: Prepared | None) -> Step:
         config.optimizer,
         config.gradient_checkpointing,
         config.accumulation,
+        keys,
     )
+
+
+def _largest_passes(
+    config: TrainPrmConfig, prepared: Prepared, shape: Shape
+) -> Iterator[tuple[int, int, int]]:
+    """Tokens, supervised positions and keys a tile of what is read before a backward pass.
+
+    That is a pass, of the steps with the most tokens; where pairs are learnt, all passes of a batch.
+    """
+    rows, lengths, plan = prepared.train.rows, prepared.train.lengths, prepared.plan
+    together = 1 if config.is_pairwise else config.accumulation
+    read = [np.concatenate(plan[start : start + together]) for start in range(0, len(plan), together)]
+    read.sort(key=lambda some: -int(lengths[some].sum()))
+    work = Work(
+        2.0 * sum(each.inputs * each.outputs for each in linears(shape)), 4.0 * shape.layers * shape.query
+    )
+    for some in read[:_STEPS_LAID_OUT]:
+        passes = plan_passes([rows[row].ids for row in some], config.batch_tokens, work)
+        for part in [passes] if config.is_pairwise else [[each] for each in passes]:
+            yield (
+                sum(each.tokens for each in part),
+                sum(len(supervised(rows[some[member]]).tags) for each in part for member in each.members),
+                max(each.tiles.keys.shape[1] if isinstance(each, Packed) else 0 for each in part),
+            )
 
 
 def _work(prepared: Prepared | None, missing: Unknown | None) -> dict[str, Fact]:

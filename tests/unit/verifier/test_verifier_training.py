@@ -280,7 +280,7 @@ def test_packed_and_unpacked_runs_take_the_same_steps(
             "group_by": "question",
             "accumulation": 2,
             "max_steps": 10,
-            "epochs": 4,
+            "epochs": 6,
             "quantization": "none",
             "learning_rate": 0.005,
         }

@@ -16,7 +16,7 @@ from shepherd.records import StepRow
 from verifier import heldout, outcome
 from verifier import model as models
 from verifier.adalora import schedule
-from verifier.batches import EncodedRows, encode_rows, make_plan, shuffle_labels
+from verifier.batches import EncodedRows, encode_rows, fixed_batches, make_plan, shuffle_labels
 from verifier.config import TrainPrmConfig
 from verifier.data.contaminated import Contamination, clean_rows
 from verifier.data.rows import OnBadRow, RowCounts, describe, read_rows
@@ -32,7 +32,7 @@ class Prepared:
     Attributes:
         read: what the data file held, repaired and left out.
         contamination: which training questions also stand among the evaluation problems.
-        plan: row indices of each forward pass of the whole run.
+        plan: row indices of each batch of the whole run.
         steps: optimizer steps of the whole run.
     """
 
@@ -72,10 +72,19 @@ class Prepared:
         return int(sum(lengths[batch].sum() for batch in self.plan))
 
     @property
+    def read_together(self) -> list[NDArray[np.int64]]:
+        """Row indices of what passes are planned for at once: an optimizer step's rows, or a batch of pairs."""
+        many = 1 if self.config.is_pairwise else self.config.accumulation
+        return [np.concatenate(self.plan[start : start + many]) for start in range(0, len(self.plan), many)]
+
+    @property
     def padding(self) -> float:
-        """Part of what is computed that is padding, in [0, 1)."""
-        lengths = self.train.lengths
-        computed = sum(int(lengths[batch].max()) * len(batch) for batch in self.plan)
+        """Part of what padded passes compute that is padding, in [0, 1); packed ones have none."""
+        lengths, computed = self.train.lengths, 0
+        for rows in self.read_together:
+            mine = lengths[rows]
+            batches = fixed_batches(mine, self.config.batch_tokens)
+            computed += sum(int(mine[batch].max()) * len(batch) for batch in batches)
         return 1 - self.planned_tokens / computed
 
     def counts(self) -> dict[str, Any]:
@@ -101,7 +110,7 @@ class Prepared:
             yield f"{name}: " + ", ".join(f"{key} {value:,}" for key, value in rows.counts().items())
         yield (
             f"plan: {self.steps:,} steps, {len(self.plan):,} batches, {self.planned_tokens:,} tokens, "
-            f"{self.padding:.1%} padding"
+            f"{self.padding:.1%} padding where they are not packed"
         )
 
 

@@ -73,8 +73,9 @@ def can_pack(reader: TagReader) -> bool:
     reader.body.eval()
     try:
         mine = _run_packed(reader, packed)[_tensor(np.concatenate(row.places), reader)]
-        some = [[each[i] for i in row.members] for each in (_TRIED, every)]
-        theirs = _read_padded(reader, alone, *some, 0)
+        theirs = _read_padded(
+            reader, alone, [_TRIED[i] for i in row.members], [every[i] for i in row.members], 0
+        )
     except Exception:  # another library's code: whatever it says of an attention that it does not know
         return False
     finally:

@@ -73,7 +73,7 @@ class Prepared:
 
     @property
     def read_together(self) -> list[NDArray[np.int64]]:
-        """Row indices of what passes are planned for at once: an optimizer step's rows, or a batch of pairs."""
+        """Row indices of what passes are planned for at once: a step's rows, or a batch of pairs."""
         many = 1 if self.config.is_pairwise else self.config.accumulation
         return [np.concatenate(self.plan[start : start + many]) for start in range(0, len(self.plan), many)]
 

@@ -15,7 +15,7 @@ from verifier.config import LoraConfig, PublishedConfig, ScoreConfig, TrainPrmCo
 from verifier.data.sources import locate
 from verifier.description import read_description
 from verifier.dry_run import Fact, Plan, Stage, Unknown
-from verifier.estimate import Adapter, Base, Step, adapted_linears, scoring_memory, training_memory
+from verifier.estimate import Adapter, Base, Estimate, Step, adapted_linears, scoring_memory, training_memory
 from verifier.export.description import read_description as read_exported
 from verifier.formats.checkpoint import own_dtype
 from verifier.machine import find_machine
@@ -60,9 +60,8 @@ def plan_training(config: TrainPrmConfig) -> Plan:
         facts |= {"trainable_parameters": unknown, "parameters": unknown}
         return Plan({**facts, **_work(prepared, missing)}, (Stage("training", unknown),), config.device)
     adapter = adapter_of(config.lora, shape)
-    memory = training_memory(
-        Base(shape, config.quantization, config.dtype), adapter, _step(config, prepared, shape)
-    )
+    base = Base(shape, config.quantization, config.dtype)
+    memory = memory_of(config, prepared, base, adapter)
     trained = adapter.parameters + _HEAD_ROWS[config.head] * (shape.hidden + 1)
     facts |= {"trainable_parameters": trained, "parameters": parameters(shape).total + trained}
     return Plan({**facts, **_work(prepared, missing)}, (Stage("training", memory),), config.device)
@@ -183,24 +182,31 @@ def _prepare(config: TrainPrmConfig) -> Prepared:
     return prepare(config.model_copy(update={"base": str(local_folder(config.base))}))
 
 
-def _step(config: TrainPrmConfig, prepared: Prepared | None, shape: Shape) -> Step:
-    """The largest forward pass: of the plan's largest steps if there is one, else what the config allows."""
-    tokens = max(config.batch_tokens, config.max_length)
-    tags = -(-tokens // TOKENS_A_TAG)
-    keys = config.max_length + TILE if config.group_by == "question" else 0
-    if prepared is not None:
-        tokens, tags, keys = (
-            max(each) for each in zip(*_largest_passes(config, prepared, shape), strict=True)
+def memory_of(config: TrainPrmConfig, prepared: Prepared | None, base: Base, adapter: Adapter) -> Estimate:
+    """Of the forward pass that takes most: of the plan's if there is one, else what the config allows."""
+    if prepared is None:
+        tokens = max(config.batch_tokens, config.max_length)
+        keys = config.max_length + TILE if config.group_by == "question" else 0
+        read = {(tokens, -(-tokens // TOKENS_A_TAG), keys)}
+    else:
+        read = set(_largest_passes(config, prepared, base.shape))
+    found = (
+        training_memory(
+            base,
+            adapter,
+            Step(
+                tokens=tokens,
+                tags=tags,
+                loss=config.loss,
+                optimizer=config.optimizer,
+                gradient_checkpointing=config.gradient_checkpointing,
+                accumulation=config.accumulation,
+                keys_a_tile=keys,
+            ),
         )
-    return Step(
-        tokens,
-        tags,
-        config.loss,
-        config.optimizer,
-        config.gradient_checkpointing,
-        config.accumulation,
-        keys,
+        for tokens, tags, keys in read
     )
+    return max(found, key=lambda estimate: estimate.total)
 
 
 def _largest_passes(

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from shepherd.errors import ShepherdError
 from shepherd.files import read_json
 from shepherd.hub import cache_alone
@@ -189,7 +187,7 @@ def memory_of(config: TrainPrmConfig, prepared: Prepared | None, base: Base, ada
         keys = config.max_length + TILE if config.group_by == "question" else 0
         read = {(tokens, -(-tokens // TOKENS_A_TAG), keys)}
     else:
-        read = set(_largest_passes(config, prepared, base.shape))
+        read = set(_largest_passes(config, prepared, _work_of(base.shape, adapter)))
     found = (
         training_memory(
             base,
@@ -209,20 +207,13 @@ def memory_of(config: TrainPrmConfig, prepared: Prepared | None, base: Base, ada
     return max(found, key=lambda estimate: estimate.total)
 
 
-def _largest_passes(
-    config: TrainPrmConfig, prepared: Prepared, shape: Shape
-) -> Iterator[tuple[int, int, int]]:
+def _largest_passes(config: TrainPrmConfig, prepared: Prepared, work: Work) -> Iterator[tuple[int, int, int]]:
     """Tokens, supervised positions and keys a tile of what is read before a backward pass.
 
     That is a pass, of the steps with the most tokens; where pairs are learnt, all passes of a batch.
     """
-    rows, lengths, plan = prepared.train.rows, prepared.train.lengths, prepared.plan
-    together = 1 if config.is_pairwise else config.accumulation
-    read = [np.concatenate(plan[start : start + together]) for start in range(0, len(plan), together)]
-    read.sort(key=lambda some: -int(lengths[some].sum()))
-    work = Work(
-        2.0 * sum(each.inputs * each.outputs for each in linears(shape)), 4.0 * shape.layers * shape.query
-    )
+    rows, lengths = prepared.train.rows, prepared.train.lengths
+    read = sorted(prepared.read_together, key=lambda some: -int(lengths[some].sum()))
     for some in read[:_STEPS_LAID_OUT]:
         passes = plan_passes([rows[row].ids for row in some], config.batch_tokens, work)
         for part in [passes] if config.is_pairwise else [[each] for each in passes]:
@@ -231,6 +222,12 @@ def _largest_passes(
                 sum(len(supervised(rows[some[member]]).tags) for each in part for member in each.members),
                 max(each.tiles.keys.shape[1] if isinstance(each, Packed) else 0 for each in part),
             )
+
+
+def _work_of(shape: Shape, adapter: Adapter) -> Work:
+    """As the model that is loaded will count it."""
+    weights = sum(each.inputs * each.outputs for each in linears(shape)) + adapter.parameters
+    return Work(2.0 * weights, 4.0 * shape.layers * shape.query)
 
 
 def _work(prepared: Prepared | None, missing: Unknown | None) -> dict[str, Fact]:

@@ -13,7 +13,8 @@ Kept for the backward pass:
                      layer's own input)
     attention        queries and the result, 2·a·q; keys and values, 2·a·k; its log-sum-exps, 4 a head.
                      In a packed row keys and values are gathered for each tile, so that a token keeps as many
-                     times 2·a·k as a tile has keys for each of its queries; all layers share one mask
+                     times 2·a·k as a tile has keys for each of its queries; all layers share one mask. Its
+                     result is put back in order, so that float32 has it twice where `o_proj` is adapted
     feed-forward     gate, its activation, up: 3·a·i
     adapters         their inputs in fp32. bfloat16: a copy for each adapted layer, 4 times its width;
                      float32: the tensor itself, once for all that read it
@@ -158,7 +159,7 @@ def _kept(base: Base, adapter: Adapter, step: Step) -> Part:
         size = len(layers) * step.tokens * a * h
         return Part("activations: layer inputs", size, f"{step.tokens:,} tokens × {len(layers)} layers")
     own = a * h if a == 4 else 0  # the first norm keeps its input; in bfloat16 a copy of it
-    each = sum(own + _saved(base, adapter, layer, step.keys_a_token) for layer in layers)
+    each = sum(own + _saved(base, adapter, layer, step) for layer in layers)
     return Part(
         "activations: kept", round(step.tokens * each), f"{step.tokens:,} tokens × {len(layers)} layers"
     )
@@ -167,7 +168,7 @@ def _kept(base: Base, adapter: Adapter, step: Step) -> Part:
 def _work(base: Base, adapter: Adapter, step: Step) -> Part:
     """What the layer at work holds on top; with checkpointing that is all it keeps, computed again."""
     a, h, i = base.active_bytes, base.shape.hidden, base.shape.intermediate
-    saved = max(_saved(base, adapter, layer, step.keys_a_token) for layer in _graph_layers(base, adapter))
+    saved = max(_saved(base, adapter, layer, step) for layer in _graph_layers(base, adapter))
     if a == 4:
         brief = step.tokens * (4 * h + 4 * i) + base.unpacked_bytes
     else:
@@ -178,13 +179,13 @@ def _work(base: Base, adapter: Adapter, step: Step) -> Part:
     return Part("activations: one layer at work", size, f"{size // step.tokens:,} bytes a token")
 
 
-def _saved(base: Base, adapter: Adapter, layer: int, keys_a_token: float) -> float:
+def _saved(base: Base, adapter: Adapter, layer: int, step: Step) -> float:
     """Bytes a token that one layer keeps for its backward pass, its own input left out."""
     shape, a = base.shape, base.active_bytes
     h, q, i = shape.hidden, shape.query, shape.intermediate
     names = adapter.layers.get(layer, frozenset())
     norms = 8 * h if a == 2 else 4 * h
-    attention = 2 * a * (q + shape.key * keys_a_token) + 4 * shape.heads
+    attention = 2 * a * (q + shape.key * step.keys_a_token) + 4 * shape.heads
     feed_forward = 3 * a * i
     widths = {
         "q_proj": h,
@@ -201,6 +202,7 @@ def _saved(base: Base, adapter: Adapter, layer: int, keys_a_token: float) -> flo
         # the attention's result is kept already; the norms' and the feed-forward's are kept once
         readers = (({"q_proj", "k_proj", "v_proj"}, h), ({"gate_proj", "up_proj"}, h), ({"down_proj"}, i))
         inputs = sum(width for some, width in readers if some & names)
+        inputs += q if step.keys_a_tile and "o_proj" in names else 0
     return norms + attention + feed_forward + 4 * inputs + 4 * adapter.rank * len(names)
 
 

@@ -47,7 +47,7 @@ def plan_by_question(
         >>> rows = [np.array([1, 2, 3]), np.array([7, 8]), np.array([1, 2, 4])]
         >>> [batch.tolist() for batch in plan_by_question(rows, np.array([0, 1, 0]), epochs=1, batch_tokens=4,
         ...     batch_solutions=None, seed=0)]
-        [[1], [0, 2]]
+        [[0, 2], [1]]
     """
     if not len(questions):
         raise ShepherdError("no training rows are left; see the counts above for why rows were left out")

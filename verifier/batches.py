@@ -20,19 +20,17 @@ from shepherd.errors import ShepherdError
 from shepherd.records import StepRow
 from verifier.data.corpus import Corpus, corpus_of
 from verifier.data.tokens import Tokens, tokens_of
-from verifier.flat import EncodedRow, FlatRows, flatten
+from verifier.flat import EncodedRow, FlatRows, Tagged, flatten
 from verifier.tags import TagContract
 
 if TYPE_CHECKING:
-    import torch
     from transformers import PreTrainedTokenizerBase
 
 __all__ = [
-    "Batch",
     "EncodedRow",
     "EncodedRows",
+    "Supervised",
     "Supervision",
-    "collate",
     "cut_rows",
     "encode_rows",
     "fixed_batches",
@@ -41,6 +39,7 @@ __all__ = [
     "plan_digest",
     "questions_of",
     "shuffle_labels",
+    "supervised",
     "text_lengths",
 ]
 
@@ -100,12 +99,23 @@ class EncodedRows:
         }
 
 
-class Batch(NamedTuple):
-    """Right-padded ``ids`` (rows, length), flat tag positions ``at`` (n,) and their ``targets`` (n,)."""
+class Supervised(NamedTuple):
+    """What is learnt of a row: positions ``tags`` (n,) and their ``labels`` (n,), null ones left out."""
 
-    ids: torch.Tensor
-    at: torch.Tensor
-    targets: torch.Tensor
+    tags: NDArray[np.int32]
+    labels: NDArray[np.float32]
+
+
+def supervised(row: EncodedRow | Tagged) -> Supervised:
+    """The tags of a row that have a label.
+
+    Example:
+        >>> ids, tags, labels = np.arange(9), np.array([3, 8]), np.array([np.nan, 0.25])
+        >>> supervised(EncodedRow(ids, tags, labels, StepRow("q", ("a", "b"), (None, 0.25))))
+        Supervised(tags=array([8]), labels=array([0.25]))
+    """
+    known = np.isfinite(row.labels)
+    return Supervised(row.tags[known], row.labels[known])
 
 
 def text_lengths(rows: EncodedRows) -> dict[str, int]:
@@ -263,30 +273,8 @@ def fixed_batches(lengths: NDArray[np.int64], batch_tokens: int) -> list[NDArray
     return batches
 
 
-def collate(rows: Sequence[EncodedRow], pad_id: int) -> Batch:
-    """Pad on the right and gather the supervised positions.
-
-    Raises:
-        ShepherdError: when no position is supervised; the mean over nothing would be NaN.
-    """
-    import torch
-
-    length = max(len(row.ids) for row in rows)
-    ids = np.full((len(rows), length), pad_id, dtype=np.int64)
-    at, targets = [], []
-    for i, row in enumerate(rows):
-        ids[i, : len(row.ids)] = row.ids
-        known = np.isfinite(row.labels)
-        at.append(row.tags[known].astype(np.int64) + i * length)
-        targets.append(row.labels[known])
-    flat = np.concatenate(at)
-    if not len(flat):
-        raise ShepherdError("a batch has no supervised step: every label of its rows is null")
-    return Batch(torch.from_numpy(ids), torch.from_numpy(flat), torch.from_numpy(np.concatenate(targets)))
-
-
 def questions_of(rows: Sequence[EncodedRow]) -> list[str]:
-    """The question of each supervised position, in the order of `collate`."""
+    """The question of each supervised position, row by row."""
     return [row.row.question for row in rows for _ in range(int(np.isfinite(row.labels).sum()))]
 
 

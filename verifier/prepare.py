@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -14,7 +14,7 @@ from shepherd.errors import ShepherdError
 from verifier import model as models
 from verifier import outcome
 from verifier.adalora import schedule
-from verifier.batches import EncodedRows, Supervision, cut_rows, make_plan, shuffle_labels
+from verifier.batches import EncodedRows, Supervision, cut_rows, fixed_batches, make_plan, shuffle_labels
 from verifier.config import TrainPrmConfig
 from verifier.data.contaminated import Contamination, nothing_left, questions_to_leave_out
 from verifier.data.corpus import Corpus, read_corpus
@@ -22,6 +22,7 @@ from verifier.data.rows import OnBadRow, RowCounts, describe
 from verifier.data.sources import is_published
 from verifier.data.tokens import tokens_of
 from verifier.flat import spans
+from verifier.grouped import plan_by_question
 from verifier.split import first_questions, split_places
 from verifier.tags import TagContract, Template, resolve
 
@@ -36,7 +37,7 @@ class Prepared:
     Attributes:
         read: what the data file held, repaired and left out.
         contamination: which training questions also stand among the evaluation problems.
-        plan: row indices of each forward pass of the whole run.
+        plan: row indices of each batch of the whole run.
         steps: optimizer steps of the whole run.
     """
 
@@ -76,10 +77,19 @@ class Prepared:
         return int(sum(lengths[batch].sum() for batch in self.plan))
 
     @property
+    def read_together(self) -> list[NDArray[np.int64]]:
+        """Row indices of what passes are planned for at once: a step's rows, or a batch of pairs."""
+        many = 1 if self.config.is_pairwise else self.config.accumulation
+        return [np.concatenate(self.plan[start : start + many]) for start in range(0, len(self.plan), many)]
+
+    @property
     def padding(self) -> float:
-        """Part of what is computed that is padding, in [0, 1)."""
-        lengths = self.train.lengths
-        computed = sum(int(lengths[batch].max()) * len(batch) for batch in self.plan)
+        """Part of what padded passes compute that is padding, in [0, 1); packed ones have none."""
+        lengths, computed = self.train.lengths, 0
+        for rows in self.read_together:
+            mine = lengths[rows]
+            batches = fixed_batches(mine, self.config.batch_tokens)
+            computed += sum(int(mine[batch].max()) * len(batch) for batch in batches)
         return 1 - self.planned_tokens / computed
 
     def counts(self) -> dict[str, Any]:
@@ -105,7 +115,7 @@ class Prepared:
             yield f"{name}: " + ", ".join(f"{key} {value:,}" for key, value in rows.counts().items())
         yield (
             f"plan: {self.steps:,} steps, {len(self.plan):,} batches, {self.planned_tokens:,} tokens, "
-            f"{self.padding:.1%} padding"
+            f"{self.padding:.1%} padding where they are not packed"
         )
 
 
@@ -151,10 +161,17 @@ def _supervision(config: TrainPrmConfig) -> Supervision | None:
     return partial(outcome.outcome_labels, label=config.outcome.label) if config.head == "outcome" else None
 
 
+def _planner(config: TrainPrmConfig, rows: EncodedRows) -> Callable[..., list[NDArray[np.int64]]]:
+    """What puts the rows in order."""
+    if config.is_pairwise and rows.rows:
+        return partial(outcome.plan_in_pairs, rows)
+    if config.group_by == "question":
+        return partial(plan_by_question, [row.ids for row in rows.flat.all_tagged()], rows.questions)
+    return partial(make_plan, rows.lengths)
+
+
 def _plan(config: TrainPrmConfig, rows: EncodedRows) -> list[NDArray[np.int64]]:
-    in_pairs = config.is_pairwise and rows.rows
-    make = partial(outcome.plan_in_pairs, rows) if in_pairs else partial(make_plan, rows.lengths)
-    return make(
+    return _planner(config, rows)(
         epochs=config.epochs,
         batch_tokens=config.batch_tokens,
         batch_solutions=config.batch_solutions,

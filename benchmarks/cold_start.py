@@ -1,11 +1,11 @@
-"""How long the command line takes to answer, and what it imports: every --help, and the packages without torch.
+"""How long the command line takes to answer, and what it imports: every --help, and packages without torch.
 
     .venv/bin/python benchmarks/cold_start.py            (a minute)
     .venv/bin/python benchmarks/cold_start.py --smoke    (seconds; once each, nothing written)
 
-Each is a fresh interpreter, timed from outside; the median of several runs, the first of which (cold files) is
-not counted. The load stands beside the times, since a busy machine slows them. What a command imports is read
-from `sys.modules` at its end: no heavy library may be there. The imports that take longest are those of
+Each is a fresh interpreter, timed from outside; the median of several runs, the first of which (cold files)
+is not counted. The load stands beside the times, since a busy machine slows them. What a command imports is
+read from `sys.modules` at its end: no heavy library may be there. The imports that take longest are those of
 ``python -X importtime``, each with what it imports itself. Results go to benchmarks/results/cold_start.json.
 """
 
@@ -96,7 +96,7 @@ def output(program: str, *options: str) -> str:
 
 
 def slowest(program: str) -> list[dict[str, Any]]:
-    """The imports of most microseconds, each with all that it imports: those that no other of them contains."""
+    """The outermost imports that take longest, each with all that it imports."""
     said = subprocess.run(
         [sys.executable, "-X", "importtime", "-c", program], check=True, capture_output=True, text=True
     ).stderr

@@ -10,14 +10,14 @@ training labels are shuffled. Design and settings were fixed on the validation s
 from __future__ import annotations
 
 import json
-import os
-import platform
+import tempfile
 import time
-from datetime import UTC, datetime
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
+from record.machine import keep, machine
 
 from shepherd.files import read_json, write_json
 
@@ -33,8 +33,8 @@ GENERATORS = ("weak", "strong")
 PROBLEMS = 500
 
 
-def train_variant(name: str, work: Path) -> Path:
-    """Train one variant with the shipped config; its run directory is kept and resumed."""
+def train_variant(name: str, work: Path, keys: Sequence[str] = ()) -> Path:
+    """Train one variant with the shipped config (and more keys); its run directory is kept and resumed."""
     from shepherd.config import load_config
     from shepherd.runs import Run
     from verifier.config import TrainPrmConfig
@@ -46,7 +46,7 @@ def train_variant(name: str, work: Path) -> Path:
     if folder.exists():
         run, config = Run.resume(folder, "train-prm", TrainPrmConfig)
     else:
-        config = load_config(TrainPrmConfig, "train_prm", "embedded", VARIANTS[name])
+        config = load_config(TrainPrmConfig, "train_prm", "embedded", (*VARIANTS[name], *keys))
         run = Run.create("train-prm", config, folder, {"seed": config.seed})
     started = time.monotonic()
     result = train(config, run)
@@ -56,15 +56,15 @@ def train_variant(name: str, work: Path) -> Path:
 
 
 def rerank_generator(
-    generator: str, verifier: Path, controls: dict[str, Path], folder: Path
+    generator: str, verifier: Path, controls: dict[str, Path], folder: Path, problems: int = PROBLEMS
 ) -> dict[str, Any]:
-    """Rerank one generator's candidates for the test problems; returns the report."""
+    """Rerank one generator's candidates for the first test problems; returns the report."""
     from generation.config import RerankConfig
     from generation.rerank import read_results, rerank
     from shepherd.config import load_config
 
     pool = folder.parent / f"pool-{generator}.jsonl"
-    overrides = [f"model=embedded:{generator}", f"problems.limit={PROBLEMS}", f"verifier={verifier}", "n=16"]
+    overrides = [f"model=embedded:{generator}", f"problems.limit={problems}", f"verifier={verifier}", "n=16"]
     overrides += [f"controls.{name}={path}" for name, path in controls.items()]
     if pool.exists():
         overrides.append(f"pool.file={pool}")
@@ -101,8 +101,6 @@ def step_figures(generator: str, scores: Path, pool: Path, seed: int = 0) -> dic
 
 def measure(work: Path) -> dict[str, Any]:
     """Train, rerank and measure everything; returns what the tables are made of."""
-    import torch
-
     trained = {name: train_variant(name, work) for name in VARIANTS}
     reports: dict[str, Any] = {}
     for generator in GENERATORS:
@@ -114,11 +112,21 @@ def measure(work: Path) -> dict[str, Any]:
             )
             reports[f"{generator}/{name}"] = report
     return {
-        "date": datetime.now(UTC).date().isoformat(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}",
         "training": {name: read_json(folder / "result.json") for name, folder in trained.items()},
         "reports": reports,
     }
+
+
+def run_small() -> None:
+    """Every part of a variant at toy size, in a folder that goes away."""
+    small = ("limit=200", "max_steps=1", "eval_limit=40", "tensorboard=false")
+    with tempfile.TemporaryDirectory() as name:
+        work = Path(name)
+        verifier = train_variant("seed0", work, small)
+        folder = work / "rerank-weak"
+        report = rerank_generator("weak", verifier, {}, folder, problems=10)
+        steps = step_figures("weak", folder / "scores.jsonl", work / "pool-weak.jsonl")
+    click.echo(json.dumps({"rules": list(report["rules"]), "steps": list(steps)}))
 
 
 def tables(results: dict[str, Any]) -> str:
@@ -198,16 +206,21 @@ def _share(value: float) -> str:
 @click.option("--tables", "only_tables", is_flag=True, help="Print the tables of the recorded results.")
 @click.option("--work", type=click.Path(path_type=Path), default=Path("build/effect"), show_default=True)
 @click.option("--only", type=click.Choice(list(VARIANTS)), help="Train this variant and stop.")
-def main(only_tables: bool, work: Path, only: str | None) -> None:
+@click.option("--smoke", is_flag=True, help="One variant, one step, ten problems; nothing is written.")
+def main(only_tables: bool, work: Path, only: str | None, smoke: bool) -> None:
     """Measure the effect, or print what was measured."""
+    if smoke:
+        run_small()
+        return
     if only is not None:
         click.echo(train_variant(only, work))
         return
     if not only_tables:
-        write_json(RESULTS, measure(work))
+        on = machine()
+        keep("effect", on, measure(work))
     results = read_json(RESULTS)
     click.echo(tables(results))
-    click.echo(json.dumps({"date": results["date"], "machine": results["machine"]}))
+    click.echo(json.dumps(results["machine"]))
 
 
 if __name__ == "__main__":

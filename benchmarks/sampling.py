@@ -4,13 +4,13 @@
     make .venv-vllm/.ready                             (once: the environment that has vLLM for a CPU)
     .venv/bin/python benchmarks/sampling.py --smoke    (seconds; few problems, nothing written)
 
-The embedded generators answer the demo's problems at the demo's settings: n = 16, temperature 0.7, at most 256
-tokens. `model.generate(**tokenizer(prompt), do_sample=True, num_return_sequences=n)`, a problem after the
+The embedded generators answer the demo's problems at the demo's settings: n = 16, temperature 0.7, at most
+256 tokens. `model.generate(**tokenizer(prompt), do_sample=True, num_return_sequences=n)`, a problem after the
 other, is the plain way; it is run with one thread and with as many as there are cores, and the faster counts
-(small steps are slower with two threads). It answers fewer problems, since its rate does not depend on them. The
-batched sampler takes one thread by itself. vLLM has every core, all problems in one call, and is timed without
-its start. That all three sample the same is seen in what comes out: tokens a candidate, the share that ends by
-itself, the share that is right. Results go to benchmarks/results/sampling.json.
+(small steps are slower with two threads). It answers the first of the problems alone, and rates are compared.
+The batched sampler takes one thread by itself. vLLM has every core, all problems in one call, and is timed
+without its start. That all three sample the same is seen in what comes out: tokens a candidate, the share
+that ends by itself, the share that is right. Results go to benchmarks/results/sampling.json.
 """
 
 from __future__ import annotations
@@ -82,9 +82,7 @@ def main() -> None:
 
 def best_threads(settings: dict[str, Any], problems: list[Problem]) -> int:
     """The thread count with which `generate` is faster."""
-    times = {
-        threads: sampled("generate", settings, problems, threads)["seconds"] for threads in (1, CORES)
-    }
+    times = {threads: sampled("generate", settings, problems, threads)["seconds"] for threads in (1, CORES)}
     return min(times, key=lambda threads: times[threads])
 
 

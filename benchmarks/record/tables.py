@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 from eval.figures import percent
 from shepherd.files import read_json
@@ -52,6 +52,21 @@ def training(result: Result) -> str:
             for name, source in result["sources"].items()
             for head, trainers in source["heads"].items()
             for each in trainers
+        ),
+    )
+
+
+def training_counts(result: Result) -> str:
+    """Tokens of the rows that are trained on: what is read with padding, without it, and at least."""
+    return _table(
+        ("source", "rows", "tags", "padded tokens", "own tokens", "unique tokens", "padded / unique"),
+        (
+            (
+                name,
+                *(f"{source['counts'][key]:,}" for key in ("rows", "tags", "padded", "own", "unique")),
+                f"{source['padded_over_unique']:.2f}",
+            )
+            for name, source in result["sources"].items()
         ),
     )
 
@@ -148,18 +163,26 @@ def curves(result: Result) -> str:
     return _table((head, "seconds", "of processor"), rows)
 
 
-TABLES: dict[str, Callable[[Result], str]] = {
-    "training": training,
-    "sampling": sampling,
-    "curves": curves,
-    "cold_start": cold_start,
-    "demo": demo,
+class Table(NamedTuple):
+    """What a place in README.md shows: of which results, and made how."""
+
+    results: str
+    make: Callable[[Result], str]
+
+
+TABLES = {
+    "training_counts": Table("training", training_counts),
+    "training": Table("training", training),
+    "sampling": Table("sampling", sampling),
+    "curves": Table("curves", curves),
+    "cold_start": Table("cold_start", cold_start),
+    "demo": Table("demo", demo),
 }
 
 
 def show(name: str, result: Result) -> None:
     """Print a benchmark's table."""
-    print(f"\n{TABLES[name](result)}", flush=True)
+    print(f"\n{TABLES[name].make(result)}", flush=True)
 
 
 def refreshed(text: str, results: Path) -> str:
@@ -173,12 +196,13 @@ def refreshed(text: str, results: Path) -> str:
 
 
 def measured(name: str, results: Path) -> str:
-    """A benchmark's table, and on what it was measured."""
-    result = read_json(results / f"{name}.json")
+    """A table, and on what its figures were measured."""
+    table = TABLES[name]
+    result = read_json(results / f"{table.results}.json")
     on = result["machine"]
     threads = "" if on["threads"] is None else f", {on['threads']} threads"
     where = f"{on['date']}: {on['cpu']}, {on['cores']} cores{threads}, load {on['load']} before it"
-    return f"{TABLES[name](result)}\n\n{where}."
+    return f"{table.make(result)}\n\n{where}."
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

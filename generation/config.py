@@ -189,7 +189,7 @@ class ScoredConfig(SamplerConfig):
         scorer_vllm: how the scorer ``vllm`` runs it.
         scorer_server: where the scorer ``server`` finds it.
         served_as: the verifier's name at the server; null where it is the same.
-        batch_tokens: most padded tokens a verifier reads in one pass.
+        batch_tokens: most tokens a verifier reads in one pass, padding included, where memory has room.
         threads: of the verifier on the CPU; null leaves it to torch. For small models 1 is best: two threads
             that share a core with another process are 20 times slower than one.
     """

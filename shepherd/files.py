@@ -28,6 +28,7 @@ __all__ = [
     "atomic_write",
     "dump_line",
     "is_disk_full",
+    "iter_finished",
     "read_finished",
     "read_json",
     "read_jsonl",
@@ -212,8 +213,8 @@ def _kind(value: object) -> str:
     return names.get(type(value), "null")
 
 
-def read_finished(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
-    """Read this package's own append-only file after a kill; what was not finished is cut off the file.
+def iter_finished(path: str | os.PathLike[str]) -> Iterator[dict[str, Any]]:
+    """Yield the rows of this package's own append-only file after a kill; an unfinished one is cut off it.
 
     A row is finished when its line end was written. A file that is not there has no rows.
 
@@ -222,15 +223,34 @@ def read_finished(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
     """
     path = Path(path)
     if not path.exists():
-        return []
+        return
     with path.open("r+b") as handle:
-        whole = handle.read().rfind(b"\n") + 1
-        handle.seek(0, os.SEEK_END)
-        if handle.tell() > whole:
+        size = handle.seek(0, os.SEEK_END)
+        whole = _end_of_last_line(handle, size)
+        if whole < size:
             handle.truncate(whole)
             handle.flush()
             os.fsync(handle.fileno())
-    return [row for _, row in read_jsonl(path)]
+    for _, row in read_jsonl(path):
+        yield row
+
+
+def read_finished(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
+    """All rows of this package's own append-only file (see ``iter_finished``)."""
+    return list(iter_finished(path))
+
+
+def _end_of_last_line(handle: IO[bytes], size: int, block: int = 1 << 16) -> int:
+    """How many bytes of a file end with a line end; read from behind, since a file may be large."""
+    end = size
+    while end > 0:
+        start = max(0, end - block)
+        handle.seek(start)
+        found = handle.read(end - start).rfind(b"\n")
+        if found >= 0:
+            return start + found + 1
+        end = start
+    return 0
 
 
 def sha256_file(path: str | os.PathLike[str]) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
 from typing import Any
 
 from shepherd import steps
@@ -239,6 +240,31 @@ def iter_pool(path: str | os.PathLike[str]) -> Iterator[ProblemPool]:
     """Yield the problems of a pool file one by one; an empty pool and a repeated id are errors."""
     for line, row in _rows_with_unique_ids(path, "pool", "candidates"):
         yield ProblemPool.from_json(row, _name(path), line)
+
+
+class PoolFile:
+    """A pool file that is read anew each time its problems are asked for: a pool may be larger than memory.
+
+    Args:
+        path: the file; all of it is read and checked now, and nothing of it is kept.
+        limit: the first so many problems; None for all.
+
+    Raises:
+        ShepherdError: for what is wrong with it (see ``iter_pool``).
+    """
+
+    def __init__(self, path: str | os.PathLike[str], limit: int | None = None) -> None:
+        self.path = path
+        found = sum(1 for _ in iter_pool(path))
+        self._problems = found if limit is None else min(found, limit)
+
+    def __len__(self) -> int:
+        """Problems that are asked for."""
+        return self._problems
+
+    def __iter__(self) -> Iterator[ProblemPool]:
+        """The problems, one by one."""
+        return islice(iter_pool(self.path), self._problems)
 
 
 def read_pool(path: str | os.PathLike[str]) -> list[ProblemPool]:

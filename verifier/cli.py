@@ -15,7 +15,7 @@ from shepherd.console import RunOptions, run_options, store_option
 from shepherd.errors import ShepherdError
 
 if TYPE_CHECKING:
-    from shepherd.records import ProblemPool
+    from shepherd.records import PoolFile
     from shepherd.runs import Run
     from verifier.config import ScoreConfig, TrainPrmConfig
     from verifier.prepare import Prepared
@@ -89,7 +89,7 @@ def score(
     Scores go to scores.jsonl in the run directory: for each candidate one number in [0, 1] a step.
     """
     from shepherd.config import load_config
-    from shepherd.records import read_pool
+    from shepherd.records import PoolFile
     from shepherd.runs import Run
     from verifier import show
     from verifier.config import ScoreConfig
@@ -100,7 +100,7 @@ def score(
         if run.is_done:
             show.show_scoring(run.path, options.as_json)
             return
-        _score_pool(run, config, read_pool(_pool_path(config)), options.as_json)
+        _score_pool(run, config, PoolFile(_pool_path(config), config.limit), options.as_json)
         return
     overrides = [*options.overrides, *_override("pool", pool), *_override("verifier", verifier)]
     overrides += ["store=false"] if no_store else []
@@ -129,7 +129,7 @@ def score(
     if load_calibration(config.verifier, config.calibration, config.calibration_from) is not None:
         inputs.append(calibration_file(config.verifier, config.calibration_from))
     seeds = {} if options.seed is None else {"scoring": options.seed}
-    pools = read_pool(path)  # before there is a run, so that a bad file leaves none
+    pools = PoolFile(path, config.limit)  # before there is a run, so that a bad file leaves none
     run = Run.create("score", config, options.out, seeds, inputs)
     _score_pool(run, config, pools, options.as_json)
 
@@ -144,7 +144,7 @@ def _train(run: Run, config: TrainPrmConfig, prepared: Prepared) -> None:
     run.finish()
 
 
-def _score_pool(run: Run, config: ScoreConfig, pools: list[ProblemPool], as_json: bool) -> None:
+def _score_pool(run: Run, config: ScoreConfig, pools: PoolFile, as_json: bool) -> None:
     import time
 
     from shepherd.files import write_json
@@ -155,7 +155,6 @@ def _score_pool(run: Run, config: ScoreConfig, pools: list[ProblemPool], as_json
     from verifier.lazy import LazyVerifier
     from verifier.pools import score_pool
 
-    pools = pools[: config.limit]
     calibrate = load_calibration(config.verifier, config.calibration, config.calibration_from)
     load = partial(load_verifier, config.verifier, **config.loading)
     verifier = LazyVerifier(

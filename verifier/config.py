@@ -247,7 +247,7 @@ class ScoringConfig(Config):
         server: where the scorer ``server`` finds it.
         served_as: the verifier's name at the server; null where it is the same.
         shape: sizes of the verifier's base, for a plan where the base is not on this machine.
-        batch_tokens: most padded tokens in one forward pass.
+        batch_tokens: most tokens in one forward pass, padding included, where memory has room for them.
         chunk: problems (or rows) scored together; part of the plan, so that a resumed run gives the same
             bytes.
         store: read scores that the store has, and keep those that are made.

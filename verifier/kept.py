@@ -13,7 +13,8 @@ from verifier.device import device_kind
 from verifier.lazy import LazyVerifier
 
 RECIPE = 2
-"""To be raised when the same key would get other scores: a change of encoding, batches or rounding."""
+"""To be raised when the same key would get other scores: another encoding or rounding, or 1e-5 more in fp32.
+How a pool is cut into passes moves a score by less, and is no part of a key."""
 
 _COMPUTES = {"transformers": ("torch", "transformers", "tokenizers", "peft", "bitsandbytes")}
 """Packages whose version may change a score's last bits; what other engines score is not kept."""

@@ -121,7 +121,7 @@ def scoring_stage(
     Args:
         verifier: ``embedded``, a verifier folder, a training run, an export, or a published verifier.
         given: the YAML's shape of its base.
-        batch_tokens: most padded tokens in one pass.
+        batch_tokens: most tokens in one pass; where memory is small, passes are smaller.
         published: how a published verifier is loaded.
         device: where it goes.
         key: the YAML's key of the shape.

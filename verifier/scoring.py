@@ -1,7 +1,7 @@
 """The two-row scorer: one forward pass gives P(+) at every step's tag of a solution.
 
-A score is softmax over the two label logits at the tag, in fp32. It depends on the solution alone: padding
-stands on the right, where causal attention never looks, so batches only change the speed.
+A score is softmax over the two label logits at the tag, in fp32. It depends on the solution alone: what is
+read beside it, in a packed row or a padded batch, changes the speed, and a score by 1e-5 at most in fp32.
 """
 
 from __future__ import annotations
@@ -11,15 +11,13 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from eval.scores import Aggregation
 from shepherd.steps import split
-from verifier.batches import fixed_batches
 from verifier.counts import ScoringCounts as ScoringCounts
 from verifier.model import TagReader
+from verifier.packing.score import score_packed
 from verifier.tags import EncodedSolution
 
 StepScores = list[float]
@@ -42,40 +40,6 @@ class Reader(Protocol):
     def close(self) -> None:
         """Give back what it holds (memory, processes)."""
         ...
-
-
-@torch.no_grad()
-def score_encoded(
-    reader: TagReader, solutions: Sequence[EncodedSolution], batch_tokens: int, pad_id: int = 0
-) -> list[NDArray[np.float32]]:
-    """P(+) at every tag of every solution, in order; steps beyond the model's context score 0.
-
-    Args:
-        reader: body and label rows of the verifier.
-        solutions: token ids and tag positions.
-        batch_tokens: most padded tokens in one forward pass.
-        pad_id: any token; nothing reads it.
-    """
-    scores = [np.zeros(len(solution.tags), dtype=np.float32) for solution in solutions]
-    read = [solution.tags[solution.tags < reader.context] for solution in solutions]
-    # Tokens after the last tag are not worth reading.
-    lengths = np.array([tags[-1] + 1 if len(tags) else 0 for tags in read], dtype=np.int64)
-    for batch in fixed_batches(lengths, batch_tokens):
-        length = int(lengths[batch].max())
-        if length == 0:
-            continue
-        ids = np.full((len(batch), length), pad_id, dtype=np.int64)
-        for i, row in enumerate(batch):
-            ids[i, : lengths[row]] = solutions[row].ids[: lengths[row]]
-        at = np.concatenate([read[row].astype(np.int64) + i * length for i, row in enumerate(batch)])
-        hidden = reader.hidden(_tensor(ids, reader), _tensor(at, reader))
-        good = reader.pair_logits(hidden).softmax(-1)[:, 0].cpu().numpy()
-        start = 0
-        for row in batch:
-            count = len(read[row])
-            scores[row][:count] = good[start : start + count]
-            start += count
-    return scores
 
 
 @dataclass(slots=True)
@@ -117,7 +81,7 @@ class Verifier:
 
         Args:
             items: (question, solution texts), split into steps by `shepherd.steps.split`.
-            batch_tokens: most padded tokens in one forward pass.
+            batch_tokens: most tokens in one forward pass, padding included, where memory has room for them.
             on_done: called with (index, step scores) of each item, in order, as soon as it is known.
 
         Returns:
@@ -138,7 +102,7 @@ class Verifier:
 
         Args:
             pairs: (question, steps) of each solution.
-            batch_tokens: most padded tokens in one forward pass.
+            batch_tokens: most tokens in one forward pass, padding included, where memory has room for them.
         """
         return self._score_pairs([(question, tuple(steps)) for question, steps in pairs], batch_tokens)
 
@@ -173,7 +137,7 @@ class Verifier:
         keys = list(unique)
         encoded = list(self.encode(keys))
         if isinstance(self.reader, TagReader):
-            scored = score_encoded(self.reader, encoded, batch_tokens)
+            scored = score_packed(self.reader, encoded, batch_tokens)
         else:
             scored = self.reader.scores(encoded, batch_tokens)
         beyond = [int((solution.tags >= self.reader.context).sum()) for solution in encoded]
@@ -196,7 +160,3 @@ class Verifier:
             solutions_without_steps=old.solutions_without_steps + sum(not steps for _, steps in pairs),
             steps_beyond_context=old.steps_beyond_context + sum(beyond[unique[pair]] for pair in pairs),
         )
-
-
-def _tensor(array: NDArray[np.int64], reader: TagReader) -> Tensor:
-    return torch.from_numpy(array).to(reader.device)

@@ -210,3 +210,15 @@ def test_a_finished_line_that_is_broken_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ShepherdError, match=r"pool.jsonl:2: broken JSON"):
         read_finished(path)
     assert read_finished(tmp_path / "none.jsonl") == []
+
+
+@pytest.mark.parametrize("size", [0, 1, 65_535, 65_536, 65_537, 200_000])
+def test_an_unfinished_line_of_any_length_is_cut_off(tmp_path: Path, size: int) -> None:
+    path = tmp_path / "scores.jsonl"
+    finished = b'{"id": "a"}\n{"id": "' + b"b" * 70_000 + b'"}\n'
+    path.write_bytes(finished + b"x" * size)
+    assert [len(row["id"]) for row in read_finished(path)] == [1, 70_000]
+    assert path.read_bytes() == finished
+    path.write_bytes(b"x" * size)
+    assert read_finished(path) == []
+    assert path.read_bytes() == b""

@@ -20,7 +20,7 @@ class CompareHeadsConfig(Config):
         limit: the first so many problems of the pool; null for all.
         n: candidates a problem; null for the pool's own size.
         bootstrap: resamples for the intervals.
-        batch_tokens: most padded tokens that a verifier reads in one pass when it scores the pool.
+        batch_tokens: most tokens that a verifier reads in one pass when it scores the pool, padding included.
     """
 
     train: TrainPrmConfig

@@ -49,7 +49,7 @@ def score_rows(
         rows: in the order of the lines.
         path: the scores file; lines that are there already are kept.
         chunk: rows scored together.
-        batch_tokens: most padded tokens in one forward pass.
+        batch_tokens: most tokens in one forward pass, padding included, where memory has room for them.
         shelf: where this verifier's scores are kept.
     """
     found = _finished(path, rows, verifier.id)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,7 +12,10 @@ from torch.utils._pytree import tree_iter
 
 
 class Allocations(TorchDispatchMode):
-    """Follows every storage that an operation returns, from then until nobody holds it.
+    """Follows every storage that an operation makes, from then until nobody holds it.
+
+    What was there before is not counted: a storage that an operation is given, and that none made, is not
+    followed when a view of it is returned.
 
     Under `FakeTensorMode` tensors have sizes and no numbers. What asks for a number (a loss to be logged, a
     norm to be checked) is given 1, so that the real training step runs there too.
@@ -28,9 +31,10 @@ class Allocations(TorchDispatchMode):
     ) -> Any:
         if func is torch.ops.aten._local_scalar_dense.default and _is_fake(args[0]):
             return 1.0 if args[0].dtype.is_floating_point else 1
+        given = {each.untyped_storage()._cdata for each in _tensors((args, kwargs))}
         result = func(*args, **(kwargs or {}))
-        for each in tree_iter(result):
-            if isinstance(each, torch.Tensor) and each.device.type != "meta":
+        for each in _tensors(result):
+            if each.untyped_storage()._cdata not in given:
                 self._follow(each.untyped_storage())
         return result
 
@@ -48,6 +52,12 @@ class Allocations(TorchDispatchMode):
 
     def _drop(self, key: int) -> None:
         self.now -= self.alive.pop(key, 0)
+
+
+def _tensors(tree: Any) -> Iterator[torch.Tensor]:
+    for each in tree_iter(tree):
+        if isinstance(each, torch.Tensor) and each.device.type != "meta":
+            yield each
 
 
 def _is_fake(tensor: torch.Tensor) -> bool:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verifier.batches import fixed_batches
-from verifier.packing.tiles import Tiles, cut_tiles
+from verifier.packing.tiles import Tiles, count_pairs, cut_tiles
 from verifier.packing.tree import Row, lay_out
 
 TILE = 64
@@ -36,10 +36,15 @@ class Work(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """A row of prefix trees."""
+    """A row of prefix trees, whose attention is cut into tiles of ``size`` tokens."""
 
     row: Row
-    tiles: Tiles
+    size: int = TILE
+
+    @property
+    def tiles(self) -> Tiles:
+        """The tiles: made when they are needed, since those of many rows take memory."""
+        return cut_tiles(self.row, self.size)
 
     @property
     def members(self) -> Sequence[int]:
@@ -53,7 +58,7 @@ class Packed:
 
     def work(self, each: Work) -> float:
         """Operations of the pass."""
-        return len(self.row) * each.token + self.tiles.sees.size * each.pair
+        return len(self.row) * each.token + count_pairs(self.row, self.size) * each.pair
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,5 +108,5 @@ def plan_passes(
     ]
     if not may_pack or not padded:
         return padded
-    packed: list[Pass] = [Packed(row, cut_tiles(row, TILE)) for row in lay_out(sequences, budget)]
+    packed: list[Pass] = [Packed(row) for row in lay_out(sequences, budget)]
     return min(padded, packed, key=lambda passes: sum(each.work(work) for each in passes))

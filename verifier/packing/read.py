@@ -50,11 +50,10 @@ def can_pack(reader: TagReader) -> bool:
 
     An architecture whose attention is its own, or that looks at more than tokens and positions, does not.
     """
-    from verifier.packing.tiles import cut_tiles
     from verifier.packing.tree import lay_out
 
     (row,) = lay_out(_TRIED, budget=64)
-    packed = Packed(row, cut_tiles(row, 4))
+    packed = Packed(row, size=4)
     alone = Padded(range(len(_TRIED)), max(map(len, _TRIED)))
     every = [np.arange(len(each)) for each in _TRIED]
     training = reader.body.training

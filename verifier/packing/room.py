@@ -19,6 +19,9 @@ _TRIED_TOKENS = 256
 _SHARE = 0.5
 """Of the memory that is free: other processes, fragments, and what a library holds inside have the rest."""
 
+_CPU_BYTES = 64 << 20
+"""Of a pass on a CPU: what no longer fits its caches is not read faster (benchmarks/NOTES.md)."""
+
 
 class Room:
     """The memory there is for passes of one model.
@@ -39,7 +42,10 @@ class Room:
         """
         if self._tokens is None:
             bytes_a_token, free = self._measure()
-            fit = max(_TRIED_TOKENS, int(_SHARE * free / bytes_a_token))
+            share = _SHARE * free
+            if self.reader.device.type == "cpu":
+                share = min(share, _CPU_BYTES)
+            fit = max(_TRIED_TOKENS, int(share / bytes_a_token))
             self._tokens = 1 << (fit.bit_length() - 1)
         return min(most, self._tokens)
 

@@ -32,6 +32,22 @@ class Tiles:
     sees: NDArray[np.bool_] = field(repr=False)
 
 
+def count_pairs(row: Row, size: int) -> int:
+    """Queries times keys that the tiles of a row hold against each other, those that nobody sees included.
+
+    A tile's keys are the path to its first token, as long as that token's position, and the tile itself.
+
+    Example:
+        >>> from verifier.packing.tree import lay_out
+        >>> row, = lay_out([np.array([5, 6, 8]), np.array([5, 7])], budget=9)
+        >>> count_pairs(row, size=3), cut_tiles(row, size=3).sees.size
+        (18, 18)
+    """
+    starts = np.arange(0, len(row), size)
+    most = int((row.positions[starts] + np.minimum(size, len(row) - starts)).max())
+    return len(starts) * size * most
+
+
 def cut_tiles(row: Row, size: int) -> Tiles:
     """Cut a row into tiles.
 

@@ -93,28 +93,31 @@ def count_unique(sequences: Sequence[NDArray[np.integer]]) -> int:
 def lay_out(sequences: Sequence[NDArray[np.integer]], budget: int) -> list[Row]:
     """Rows of at most ``budget`` tokens that hold every sequence once.
 
-    A row is filled in sorted order; a sequence that does not fit any more begins the next one, with its whole
-    path. One that is longer than the budget has a row of its own.
+    A row is filled in sorted order. Where it is full it is cut in its second half, before the sequence that
+    has least in common with the one before it: that much is read again in the next row. A sequence that is
+    longer than the budget has a row of its own.
 
     Args:
         sequences: token ids; empty ones are in no row.
         budget: most tokens in a row.
     """
-    rows, filled = [], 0
-    members: list[int] = []
-    common: list[int] = []
-    for index, shared in zip(*shared_with_last(sequences), strict=True):
-        length = len(sequences[index])
-        if not length:
-            continue
-        if members and filled + length - shared > budget:
-            rows.append(_row(sequences, members, common))
-            members, common, filled = [], [], 0
-        shared = shared if members else 0
-        members.append(index)
-        common.append(shared)
-        filled += length - shared
-    return [*rows, _row(sequences, members, common)] if members else rows
+    order, shared = shared_with_last(sequences)
+    lengths = [len(sequences[index]) for index in order]
+    rows, start = [], 0
+    while start < len(order) and not lengths[start]:
+        start += 1
+    while start < len(order):
+        end, filled, cut, least = start + 1, lengths[start], start + 1, budget
+        while end < len(order) and filled + lengths[end] - shared[end] <= budget:
+            if 2 * filled >= budget and shared[end] <= least:
+                cut, least = end, shared[end]
+            filled += lengths[end] - shared[end]
+            end += 1
+        if end == len(order) or shared[end] <= least:
+            cut = end
+        rows.append(_row(sequences, order[start:cut], [0, *shared[start + 1 : cut]]))
+        start = cut
+    return rows
 
 
 def _row(sequences: Sequence[NDArray[np.integer]], members: list[int], common: list[int]) -> Row:

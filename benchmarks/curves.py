@@ -1,6 +1,7 @@
 """How long the exact curves, their intervals and their tests take; beside enumeration and beside sampling.
 
     OMP_NUM_THREADS=2 .venv/bin/python benchmarks/curves.py      (a minute; writes results/curves.json)
+    .venv/bin/python benchmarks/curves.py --smoke                (seconds; a small pool, nothing written)
 
 ``--problems`` and ``--size`` change the pool. Nothing is asserted. Two clocks are read: the wall's, which a
 busy machine slows down (the load is recorded beside it), and the processor's, which counts the seconds of all
@@ -16,18 +17,16 @@ from __future__ import annotations
 
 import argparse
 import os
-import platform
 import resource
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from itertools import combinations
 from math import comb
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-import scipy.stats
+from record.machine import keep, machine
+from record.tables import show
 
 from eval.curves import IntArray, best_of, pass_at
 from eval.estimates import estimate_curves
@@ -37,11 +36,9 @@ from eval.rules import Curve
 from eval.scores import FloatArray
 from eval.sign_flips import FLIPS, sign_flip_p
 from eval.weighted import weighted_votes
-from shepherd.files import write_json
 
 Result = TypeVar("Result")
 
-RESULTS = Path(__file__).parent / "results" / "curves.json"
 WRONG_ANSWERS = 400
 SCORES = ("min", "softmin", "prod", "last", "mean")
 """Five best-of-n rules; with majority vote they are the six of the budget."""
@@ -194,25 +191,21 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=1024)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--repeats", type=int, default=3, help="of the budgeted work, each with its load")
+    parser.add_argument("--smoke", action="store_true", help="a small pool, nothing written")
     given = parser.parse_args()
-    budgeted = large_pools(given.problems, given.size, given.seed, given.repeats)
+    on = machine()
+    problems, size, repeats = (20, 16, 1) if given.smoke else (given.problems, given.size, given.repeats)
     found = {
-        "date": datetime.now(UTC).date().isoformat(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-        "threads": os.environ.get("OMP_NUM_THREADS", "not set"),
-        "versions": {
-            "python": platform.python_version(),
-            "numpy": np.__version__,
-            "scipy": scipy.__version__,
-        },
-        "curves": budgeted,
-        "statistics": statistics_alone(given.problems, given.seed),
+        "curves": large_pools(problems, size, given.seed, repeats),
+        "statistics": statistics_alone(problems, given.seed),
     }
     rng = np.random.default_rng(given.seed)
-    small_pools(rng)
-    beside_sampling(given.problems, given.size, rng)
-    write_json(RESULTS, found)
-    print(f"written: {RESULTS}")
+    if not given.smoke:  # which lists 12,870 subsets of each
+        small_pools(rng)
+    beside_sampling(problems, size, rng)
+    show("curves", found)
+    if not given.smoke:
+        keep("curves", on, found)
 
 
 if __name__ == "__main__":

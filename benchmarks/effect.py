@@ -10,14 +10,15 @@ training labels are shuffled. Design and settings were fixed on the validation s
 from __future__ import annotations
 
 import json
-import os
-import platform
+import tempfile
 import time
-from datetime import UTC, datetime
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
+from record.effect_tables import GENERATORS, tables
+from record.machine import keep, machine
 
 from shepherd.files import read_json, write_json
 
@@ -29,12 +30,11 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "lora": ("seed=0", "quantization=none"),
     "shuffled": ("seed=0", "control=shuffled_labels"),
 }
-GENERATORS = ("weak", "strong")
 PROBLEMS = 500
 
 
-def train_variant(name: str, work: Path) -> Path:
-    """Train one variant with the shipped config; its run directory is kept and resumed."""
+def train_variant(name: str, work: Path, keys: Sequence[str] = ()) -> Path:
+    """Train one variant with the shipped config (and more keys); its run directory is kept and resumed."""
     from shepherd.config import load_config
     from shepherd.runs import Run
     from verifier.config import TrainPrmConfig
@@ -46,7 +46,7 @@ def train_variant(name: str, work: Path) -> Path:
     if folder.exists():
         run, config = Run.resume(folder, "train-prm", TrainPrmConfig)
     else:
-        config = load_config(TrainPrmConfig, "train_prm", "embedded", VARIANTS[name])
+        config = load_config(TrainPrmConfig, "train_prm", "embedded", (*VARIANTS[name], *keys))
         run = Run.create("train-prm", config, folder, {"seed": config.seed})
     started = time.monotonic()
     result = train(config, run)
@@ -56,15 +56,15 @@ def train_variant(name: str, work: Path) -> Path:
 
 
 def rerank_generator(
-    generator: str, verifier: Path, controls: dict[str, Path], folder: Path
+    generator: str, verifier: Path, controls: dict[str, Path], folder: Path, problems: int = PROBLEMS
 ) -> dict[str, Any]:
-    """Rerank one generator's candidates for the test problems; returns the report."""
+    """Rerank one generator's candidates for the first test problems; returns the report."""
     from generation.config import RerankConfig
     from generation.rerank import read_results, rerank
     from shepherd.config import load_config
 
     pool = folder.parent / f"pool-{generator}.jsonl"
-    overrides = [f"model=embedded:{generator}", f"problems.limit={PROBLEMS}", f"verifier={verifier}", "n=16"]
+    overrides = [f"model=embedded:{generator}", f"problems.limit={problems}", f"verifier={verifier}", "n=16"]
     overrides += [f"controls.{name}={path}" for name, path in controls.items()]
     if pool.exists():
         overrides.append(f"pool.file={pool}")
@@ -101,8 +101,6 @@ def step_figures(generator: str, scores: Path, pool: Path, seed: int = 0) -> dic
 
 def measure(work: Path) -> dict[str, Any]:
     """Train, rerank and measure everything; returns what the tables are made of."""
-    import torch
-
     trained = {name: train_variant(name, work) for name in VARIANTS}
     reports: dict[str, Any] = {}
     for generator in GENERATORS:
@@ -114,100 +112,42 @@ def measure(work: Path) -> dict[str, Any]:
             )
             reports[f"{generator}/{name}"] = report
     return {
-        "date": datetime.now(UTC).date().isoformat(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}",
         "training": {name: read_json(folder / "result.json") for name, folder in trained.items()},
         "reports": reports,
     }
 
 
-def tables(results: dict[str, Any]) -> str:
-    """The results as the Markdown that stands in the README (accuracies) and in the docs (verdicts)."""
-    return f"{accuracy_table(results['reports'])}\n\n{verdict_table(results['reports'])}"
-
-
-ACCURACY_ROWS = (
-    ("majority", "seed0", "majority"),
-    ("best of 16 by min, seed 0 (packaged)", "seed0", "min"),
-    ("… seed 1", "seed1", "min"),
-    ("… seed 2", "seed2", "min"),
-    ("… seed 0, plain LoRA instead of nf4", "lora", "min"),
-    ("… shuffled training labels (control)", "shuffled", "min"),
-    ("weighted vote by min, seed 0", "seed0", "weighted_min"),
-    ("best of 16 by log-likelihood", "seed0", "loglik"),
-    ("shortest", "seed0", "shortest"),
-    ("random", "seed0", "random"),
-)
-"""What a row is called, and the variant and rule that it shows."""
-
-
-def accuracy_table(reports: dict[str, Any]) -> str:
-    """Accuracy of rules and variants, per cent, and what each adds to majority vote, both generators."""
-    lines = [
-        "| rule | weak generator | minus majority | strong generator | minus majority |",
-        "|---|---|---|---|---|",
-    ]
-    for label, variant, rule in ACCURACY_ROWS:
-        cells = []
-        for generator in GENERATORS:
-            report = reports[f"{generator}/{variant}"]
-            cells.append(_interval(report["rules"][rule], "accuracy", ".1f"))
-            paired = report["paired"].get(f"{rule}_minus_majority")
-            cells.append("" if paired is None else _interval(paired, "difference", "+.1f"))
-        lines.append(f"| {label} | {' | '.join(cells)} |")
-    weak, strong = (100 * reports[f"{generator}/seed0"]["pass_at_n"] for generator in GENERATORS)
-    lines.append(f"| pass@16 | {weak:.1f} | | {strong:.1f} | |")
-    return "\n".join(lines)
-
-
-def verdict_table(reports: dict[str, Any]) -> str:
-    """Step metrics, each beside its position-only baseline, and AUC within a question of best-of-n by min."""
-    heads = ["variant", "generator", "step AUC (position alone)", "within position"]
-    heads += ["within-question AUC of min (log-likelihood)", "balanced accuracy (position)"]
-    heads += ["first error found (position)"]
-    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
-    for generator in GENERATORS:
-        for variant in VARIANTS:
-            report = reports[f"{generator}/{variant}"]
-            steps, within = report["steps"], report["auc_within_question"]
-            cells = (
-                _beside(steps["auc"]["value"], steps["auc"]["baseline"]),
-                _share(steps["auc_within_position"]["value"]),
-                _beside(within["min"], within["loglik"]),
-                _beside(steps["balanced_accuracy"]["value"], steps["balanced_accuracy"]["baseline"]),
-                _beside(steps["first_error_accuracy"]["value"], steps["first_error_accuracy"]["baseline"]),
-            )
-            lines.append(f"| {variant} | {generator} | {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
-def _interval(row: dict[str, Any], key: str, form: str) -> str:
-    low, high = row["ci95"]
-    return f"{100 * row[key]:{form}} [{100 * low:{form}}, {100 * high:{form}}]"
-
-
-def _beside(value: float, baseline: float) -> str:
-    return f"{_share(value)} ({_share(baseline)})"
-
-
-def _share(value: float) -> str:
-    return f"{value:.3f}".removeprefix("0")
+def run_small() -> None:
+    """Every part of a variant at toy size, in a folder that goes away."""
+    small = ("limit=200", "max_steps=1", "eval_limit=40", "tensorboard=false")
+    with tempfile.TemporaryDirectory() as name:
+        work = Path(name)
+        verifier = train_variant("seed0", work, small)
+        folder = work / "rerank-weak"
+        report = rerank_generator("weak", verifier, {}, folder, problems=10)
+        steps = step_figures("weak", folder / "scores.jsonl", work / "pool-weak.jsonl")
+    click.echo(json.dumps({"rules": list(report["rules"]), "steps": list(steps)}))
 
 
 @click.command()
 @click.option("--tables", "only_tables", is_flag=True, help="Print the tables of the recorded results.")
 @click.option("--work", type=click.Path(path_type=Path), default=Path("build/effect"), show_default=True)
 @click.option("--only", type=click.Choice(list(VARIANTS)), help="Train this variant and stop.")
-def main(only_tables: bool, work: Path, only: str | None) -> None:
+@click.option("--smoke", is_flag=True, help="One variant, one step, ten problems; nothing is written.")
+def main(only_tables: bool, work: Path, only: str | None, smoke: bool) -> None:
     """Measure the effect, or print what was measured."""
+    if smoke:
+        run_small()
+        return
     if only is not None:
         click.echo(train_variant(only, work))
         return
     if not only_tables:
-        write_json(RESULTS, measure(work))
+        on = machine()
+        keep("effect", on, measure(work))
     results = read_json(RESULTS)
     click.echo(tables(results))
-    click.echo(json.dumps({"date": results["date"], "machine": results["machine"]}))
+    click.echo(json.dumps(results["machine"]))
 
 
 if __name__ == "__main__":

@@ -12,18 +12,18 @@ chosen on the validation split. Every arm has the loop's number of rollouts.
 from __future__ import annotations
 
 import os
-import platform
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import click
 import numpy as np
-from learning_tables import between_table, gain_table, rounds_table
+from record.learning_tables import between_table, gain_table, rounds_table
+from record.machine import keep, machine
 
 from eval.figures import percent
 from eval.generators import Measured, differences
@@ -32,7 +32,6 @@ from generation.generate import load_problems
 from generation.learn.measure import best_temperature, measure_policy
 from shepherd.files import read_finished, read_json, write_json, write_jsonl
 
-RESULTS = Path(__file__).parent / "results" / "learning.json"
 SEEDS = (0, 1, 2)
 LOOPS = {"dagger": ("--dagger",), "alone": ("--no-dagger",)}
 PROCESS = ("rewards.outcome=0", "rewards.process=1")
@@ -64,6 +63,14 @@ GATES = {
 }
 BAD_ROLLOUTS, BAD_SHARE = 4096, 0.05
 ARMS = (*LOOPS, *GRPO, ACCEPTED, *GATES)
+KEYS: list[str] = []
+"""More keys of every loop's config; ``--smoke`` has some."""
+SMALL = (
+    "rounds=1", "problems_a_round=16", "n=4", "sampling.temperature=1.3", "update.steps=2",
+    "update.batch_size=4", "update.lora.rank=4", "pairs.margin=0.1", "measure.validation.limit=8",
+    "measure.test.limit=8", "measure.n=2", "measure.temperatures=[0.5]", "measure.bootstrap=200",
+    "store=false",
+)  # fmt: skip
 
 
 @click.command()
@@ -73,14 +80,24 @@ ARMS = (*LOOPS, *GRPO, ACCEPTED, *GATES)
 @click.option("--arm", "arms", multiple=True, type=click.Choice(ARMS), help="Only these.")
 @click.option("--seed", "seeds", multiple=True, type=int, help="Only these.")
 @click.option("--tables", is_flag=True, help="Run nothing; compare what is finished.")
-def learning(work: Path, arms: Sequence[str], seeds: Sequence[int], tables: bool) -> None:
+@click.option("--smoke", is_flag=True, help="One loop of one round on a few problems; nothing is written.")
+def learning(work: Path, arms: Sequence[str], seeds: Sequence[int], tables: bool, smoke: bool) -> None:
     """Measure what learning from the verifier gains: run what is not finished, then compare all of it."""
+    if smoke:
+        KEYS.extend(SMALL)
+        with tempfile.TemporaryDirectory() as folder:
+            _run_arm("dagger", 0, Path(folder))
+            _show(compare(Path(folder)))
+        return
     if not tables:
         for seed in seeds or SEEDS:
             for arm in arms or ARMS:
                 _run_arm(arm, seed, work)
     if tables or not (arms or seeds):
-        compare(work)
+        on = machine()
+        result = compare(work)
+        keep("learning", on, result)
+        _show(result)
 
 
 def _run_arm(arm: str, seed: int, work: Path) -> None:
@@ -90,7 +107,7 @@ def _run_arm(arm: str, seed: int, work: Path) -> None:
     if arm == ACCEPTED:
         _fine_tune_on_accepted(seed, work, folder)
     elif arm in LOOPS:
-        _shepherd(folder, "dpo-loop", *LOOPS[arm], "--seed", str(seed))
+        _shepherd(folder, "dpo-loop", *LOOPS[arm], "--seed", str(seed), *_set(KEYS))
     else:
         keys: list[str] = [*GRPO.get(arm, ()), *GATES.get(arm, ())]
         keys.append(f"rollouts={rollouts()}")
@@ -125,7 +142,7 @@ def _loop_config(seed: int) -> Any:
     from generation.learn.loop.config import DpoLoopConfig
     from shepherd.config import load_config
 
-    return load_config(DpoLoopConfig, "dpo_loop", "embedded", [f"seed={seed}"])
+    return load_config(DpoLoopConfig, "dpo_loop", "embedded", [f"seed={seed}", *KEYS])
 
 
 def _fine_tune_on_accepted(seed: int, work: Path, folder: Path) -> None:
@@ -181,8 +198,12 @@ def bad_start(work: Path) -> Path:
     return folder
 
 
-def compare(work: Path) -> None:
-    """Compare the finished arms with the untrained policy and with each other, on the test problems."""
+def compare(work: Path) -> dict[str, Any]:
+    """Compare the finished arms with the untrained policy and with each other, on the test problems.
+
+    Returns:
+        What ``results/learning.json`` has beside the machine.
+    """
     measured: dict[str, Measured] = {}
     runs: dict[str, dict[str, Any]] = {}
     for name in (f"{arm}-{seed}" for arm in ARMS for seed in SEEDS):
@@ -200,14 +221,15 @@ def compare(work: Path) -> None:
     for name, each in measured.items():
         found = differences(each, before[name.startswith("bad-")])
         runs[name]["minus_before"] = {metric: one.to_json() for metric, one in found.items()}
-    result = {
-        "machine": _machine(),
+    return {
         "rollouts": rollouts(),
         "before": {"bad" if bad else "weak": each.to_json() for bad, each in before.items()},
         "runs": runs,
         "between": _between(measured),
     }
-    write_json(RESULTS, result)
+
+
+def _show(result: Mapping[str, Any]) -> None:
     for table in (gain_table, between_table, rounds_table):
         click.echo(table(result) + "\n")
 
@@ -293,20 +315,6 @@ def _between(measured: Mapping[str, Measured]) -> dict[str, Any]:
             **compare_paired(means[mine], means[theirs]).to_json(),
         }
     return found
-
-
-def _machine() -> dict[str, Any]:
-    import torch
-    import trl
-
-    return {
-        "cpu": platform.processor() or platform.machine(),
-        "cores": os.cpu_count(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "trl": trl.__version__,
-        "date": datetime.now(UTC).date().isoformat(),
-    }
 
 
 def _say(line: str) -> None:

@@ -16,15 +16,12 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import datetime
 import gc
 import json
-import platform
 import sys
 import tempfile
 import time
 import warnings
-from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -32,6 +29,7 @@ from unittest.mock import patch
 
 import numpy as np
 import torch
+from record.machine import machine
 from tracking.stand_in import SHAPES, bases_from, build, fake_tensors
 
 from shepherd.config import load_config
@@ -77,13 +75,21 @@ CUDA_STEPS, WARM_UP = 50, 5
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     arguments.add_argument("--cuda", action="store_true", help="measure on this machine's card")
+    arguments.add_argument("--smoke", action="store_true", help="one tracked scoring; nothing written")
     asked = arguments.parse_args()
     warnings.simplefilter("ignore")
+    if asked.smoke:
+        tracked_scoring("tinyllama-1.1b", "none", "float32", tokens=512)
+        return
+    on = machine()
     if asked.cuda and not torch.cuda.is_available():
         sys.exit("benchmarks/memory.py --cuda: torch sees no CUDA device here; run it where there is one")
     found = [cuda_training(name) for name in ("tinyllama-1.1b", "llama-3-8b")] if asked.cuda else tracked()
     results = json.loads(RESULTS.read_text("utf-8")) if RESULTS.is_file() else {}
-    results["cuda" if asked.cuda else "tracked"] = {"measured_on": environment(asked.cuda), "runs": found}
+    results["cuda" if asked.cuda else "tracked"] = {
+        "measured_on": {**on, "device": device(asked.cuda)},
+        "runs": found,
+    }
     RESULTS.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
     print(f"{RESULTS}: written")
 
@@ -234,15 +240,10 @@ def compared(
     }
 
 
-def environment(cuda: bool) -> dict[str, Any]:
-    machine = find_machine("cuda" if cuda else "cpu")
-    packages = ("torch", "transformers", "peft", "bitsandbytes")
-    return {
-        "date": datetime.date.today().isoformat(),
-        "machine": None if machine is None else machine._asdict(),
-        "processor": platform.machine(),
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},
-    }
+def device(cuda: bool) -> dict[str, Any] | None:
+    """What the estimate would be told of the device's memory."""
+    found = find_machine("cuda" if cuda else "cpu")
+    return None if found is None else found._asdict()
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from record.machine import machine
 
 from shepherd.files import write_json, write_jsonl
 
@@ -126,6 +127,14 @@ def _unpacking(name: str) -> str:
     }}"""
 
 
+def _missing(what: str, smoke: bool) -> str | int:
+    """How to end where a part is not installed: a smoke run goes on without it."""
+    if not smoke:
+        return what
+    print(f"left out: {what}")
+    return 0
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument(
@@ -136,15 +145,19 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5, help="how often the page is opened anew")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--smoke", action="store_true", help="few problems, opened once; nothing written")
     given = parser.parse_args()
+    on = machine()
+    if given.smoke:
+        given.problems, given.candidates, given.repeats = 120, 4, 1
     named = [os.environ.get("SHEPHERD_CHROMIUM"), *map(shutil.which, ("chromium", "google-chrome"))]
     chromium = next(filter(None, named), None)
     try:
         from playwright.sync_api import sync_playwright
     except ModuleNotFoundError:
-        sys.exit("no playwright: make test-browser installs it")
+        sys.exit(_missing("no playwright: make test-browser installs it", given.smoke))
     if chromium is None:
-        sys.exit("no chromium: install it (Debian: apt-get install chromium)")
+        sys.exit(_missing("no chromium: install it (Debian: apt-get install chromium)", given.smoke))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         run = given.run or make_run(folder, given.problems, given.candidates, given.seed)
@@ -173,16 +186,17 @@ def main() -> None:
     print(f"  {'milliseconds':<34} {'median':>8} {'worst':>8} {'times':>6}")
     for what, each in times.items():
         print(f"  {what:<34} {statistics.median(each):8.1f} {max(each):8.1f} {len(each):6d}")
+    if given.smoke:
+        return
     write_json(
         given.out,
         {
+            "machine": on,
             "problems": viewer["problems"],
             "candidates": None if given.run else given.candidates,
             **sizes,
             "report_processor_s": round(took, 2),
             "chromium": version,
-            "cores": os.cpu_count(),
-            "load_average": round(os.getloadavg()[0], 2),
             "milliseconds": {
                 what: {
                     "median": round(statistics.median(each), 1),

@@ -14,17 +14,21 @@ from __future__ import annotations
 import json
 import os
 import random
+import tempfile
+import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
+from record.machine import keep, machine
 
 from eval.grading import grade
 from generation import foreign
 from shepherd import steps as step_text
-from shepherd.files import write_json, write_jsonl
+from shepherd.files import write_jsonl
 from shepherd.records import ProblemPool, StepRow, write_pool
 
-RESULTS = Path(__file__).parent / "results" / "real_gsm8k.json"
 TRAIN_QUESTIONS = 1000
 
 
@@ -62,8 +66,31 @@ def make_files(data: Path, work: Path, rows_limit: int, seed: int) -> tuple[Path
     "--rows", "rows_limit", default=4000, show_default=True, help="Training rows, drawn from about 18,000."
 )
 @click.option("--seed", default=0, show_default=True)
-def main(work: Path, rows_limit: int, seed: int) -> None:
+@click.option("--smoke", is_flag=True, help="One step on a few rows, five problems; nothing is written.")
+def main(work: Path, rows_limit: int, seed: int, smoke: bool) -> None:
     """Train on real texts and rerank real candidates."""
+    data = os.environ.get("SHEPHERD_DATA")
+    if not data:
+        click.echo("left out, since SHEPHERD_DATA is not set")
+        return
+    if smoke:
+        small = ("max_steps=1", "batch_tokens=2048", "eval_limit=10")
+        with tempfile.TemporaryDirectory() as folder:
+            run_on(Path(data), Path(folder), 60, seed, small, ("problems.limit=5", "store=false"))
+        return
+    on = machine()
+    keep("real_gsm8k", on, run_on(Path(data), work, rows_limit, seed))
+
+
+def run_on(
+    data: Path,
+    work: Path,
+    rows_limit: int,
+    seed: int,
+    training: Sequence[str] = (),
+    asking: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Train and rerank with more keys of their configs; the runs go into `work`. Returns both results."""
     from generation.config import RerankConfig
     from generation.rerank import rerank
     from shepherd.config import load_config
@@ -71,25 +98,26 @@ def main(work: Path, rows_limit: int, seed: int) -> None:
     from verifier.config import TrainPrmConfig
     from verifier.training import train
 
-    rows, pool = make_files(Path(os.environ["SHEPHERD_DATA"]), work, rows_limit, seed)
+    rows, pool = make_files(data, work, rows_limit, seed)
     # Every layer is adapted: the base has never read such text.
-    overrides = (f"data={rows}", "max_length=1024", f"seed={seed}", "lora.targets=all-linear")
+    overrides = (f"data={rows}", "max_length=1024", f"seed={seed}", "lora.targets=all-linear", *training)
     config = load_config(TrainPrmConfig, "train_prm", "embedded", overrides)
-    run = Run.create("train-prm", config, None, {"seed": seed}, [rows])
+    stamp = time.strftime("%Y%m%dt%H%M%S")
+    run = Run.create("train-prm", config, work / f"train-{stamp}", {"seed": seed}, [rows])
     trained = train(config, run)
     run.finish()
-    given = (f"pool.file={pool}", f"verifier={trained.folder}", "answers.style=subq")
+    given = (f"pool.file={pool}", f"verifier={trained.folder}", "answers.style=subq", *asking)
     asked = load_config(RerankConfig, "rerank", "embedded", given)
-    reranked = Run.create("rerank", asked, None, {"seed": asked.seed}, [pool])
+    reranked = Run.create("rerank", asked, work / f"rerank-{stamp}", {"seed": asked.seed}, [pool])
     report = rerank(asked, reranked.path, reranked.log)
     reranked.finish()
-    write_json(RESULTS, {"training": trained.to_json() | {"folder": ""}, "report": report})
     click.echo(
         json.dumps(
             {key: report[key] for key in ("n", "problems", "pass_at_1", "pass_at_n", "rules", "paired")},
             indent=1,
         )
     )
+    return {"training": trained.to_json() | {"folder": ""}, "report": report}
 
 
 if __name__ == "__main__":

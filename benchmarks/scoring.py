@@ -17,20 +17,18 @@ import argparse
 import gc
 import json
 import os
-import platform
 import shutil
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from record.hot import top_lines
+from record.machine import machine
 from scorers.counts import Counts, count
 from scorers.rivals import Scores, a_step, arrival
 from transformers import AttentionInterface, AutoTokenizer, LlamaConfig, LlamaForCausalLM
@@ -313,19 +311,6 @@ def table(found: dict[str, Any]) -> str:
         f"{other['packed']} of {half['problems']} problems (alone {other['alone']})"
     )
     return "\n".join((head, *rows, last))
-
-
-def machine() -> dict[str, Any]:
-    return {
-        "cpu": platform.processor() or platform.machine(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "load": os.getloadavg()[0],
-        "python": platform.python_version(),
-        "torch": version("torch"),
-        "transformers": version("transformers"),
-        "date": datetime.now(UTC).date().isoformat(),
-    }
 
 
 if __name__ == "__main__":

@@ -10,32 +10,30 @@ The many rows are drawn: 5,000 rows of 2,500 problems, 2 to 10 steps, scores tha
 from __future__ import annotations
 
 import os
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 import click
 import numpy as np
+from record.machine import keep, machine
 
-from shepherd.files import write_json
-
-RESULTS = Path(__file__).parent / "results" / "step_metrics.json"
 REAL = {
     "processbench": "processbench/gsm8k_half.jsonl",
     "bigbench_mistake": "bbmistake/multistep_arithmetic.jsonl",
 }
 
 
-def judged(data: str, work: Path) -> dict[str, Any]:
-    """What the command measures on a source, without its curves, and what it took."""
+def judged(data: str, work: Path, limit: str = "null") -> dict[str, Any]:
+    """What the command measures on the first rows of a source, without its curves, and what it took."""
     from shepherd.config import load_config
     from shepherd.runs import Run
     from verifier.evaluate.config import EvalStepsConfig
     from verifier.evaluate.run import evaluate, read_given
 
-    config = load_config(
-        EvalStepsConfig, "eval_steps", "embedded", (f"data={data}", "store=false", "threads=1")
-    )
+    keys = (f"data={data}", f"limit={limit}", "store=false", "threads=1")
+    config = load_config(EvalStepsConfig, "eval_steps", "embedded", keys)
     started = time.monotonic()
     run = Run.create("eval-steps", config, work)
     result = evaluate(config, run, read_given(config))
@@ -83,8 +81,15 @@ def many_rows(rows: int, resamples: int, seed: int) -> dict[str, Any]:
 @click.option("--rows", default=5000, show_default=True)
 @click.option("--resamples", default=1000, show_default=True)
 @click.option("--seed", default=0, show_default=True)
-def main(work: Path, rows: int, resamples: int, seed: int) -> None:
+@click.option("--smoke", is_flag=True, help="A few rows; nothing is written.")
+def main(work: Path, rows: int, resamples: int, seed: int, smoke: bool) -> None:
     """Measure, print and keep."""
+    if smoke:
+        click.echo(f"many rows: {many_rows(100, 100, seed)}")
+        with tempfile.TemporaryDirectory() as folder:
+            click.echo(f"embedded: {judged('embedded', Path(folder) / 'run', '60')['seconds']} s")
+        return
+    on = machine()
     data = os.environ.get("SHEPHERD_DATA")
     sources = {"embedded": "embedded"}
     if data is not None:
@@ -100,7 +105,7 @@ def main(work: Path, rows: int, resamples: int, seed: int) -> None:
                 click.echo(f"  {figure}: {value}")
         for each in found["diagnostics"]:
             click.echo(f"  {'ALARM ' if each['alarm'] else ''}{each['name']}: {each['says']}")
-    write_json(RESULTS, results)
+    keep("step_metrics", on, results)
 
 
 if __name__ == "__main__":

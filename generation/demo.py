@@ -15,6 +15,7 @@ from typing import Any
 
 import click
 
+from generation.clock import Clock
 from generation.config import DemoConfig, DemoGenerator, RerankConfig
 from generation.report_table import print_report, sentence
 from generation.rerank import CURVES, RESULTS, read_results, rerank
@@ -36,16 +37,17 @@ def demo(config: DemoConfig, run: Run, quiet: bool = False) -> dict[str, Any]:
         quiet: Print no tables (their JSON is wanted).
 
     Returns:
-        The two reports by generator, and what the stages took.
+        The two reports by generator; ``seconds`` that each stage took, and ``parts``: those of what it is
+        made of. A stage that was passed over has no parts.
     """
     stages = _Stages(config.budget_s, run)
-    with stages.stage("training", "a short training of a verifier on the packaged rows"):
-        short = _train(config, run)
+    with stages.stage("training", "a short training of a verifier on the packaged rows") as clock:
+        short = _train(config, run, clock)
     reports: dict[str, dict[str, Any]] = {}
     chosen = {"weak": config.weak, "strong": config.strong}
     for name, generator in chosen.items():
-        with stages.stage(name, f"candidates of the {name} generator, scored and reranked"):
-            reports[name] = _rerank(config, generator, short, run, run.path / name)
+        with stages.stage(name, f"candidates of the {name} generator, scored and reranked") as clock:
+            reports[name] = _rerank(config, generator, short, run, run.path / name, clock)
     if not quiet:
         for name, generator in chosen.items():
             print_report(reports[name], f"{generator.model}, verifier {config.verifier}")
@@ -55,7 +57,7 @@ def demo(config: DemoConfig, run: Run, quiet: bool = False) -> dict[str, Any]:
         for name in chosen:
             out.print(f"picture: {run.path / name / CURVES}")
         out.print(f"files: {run.path}  ({stages.summary()})")
-    return {**reports, "seconds": stages.taken}
+    return {**reports, "seconds": stages.taken, "parts": stages.parts}
 
 
 def verdict(weak: dict[str, Any], strong: dict[str, Any]) -> str:
@@ -63,22 +65,28 @@ def verdict(weak: dict[str, Any], strong: dict[str, Any]) -> str:
     return f"weak generator: {sentence(weak)}; strong generator: {sentence(strong)}"
 
 
-def _train(config: DemoConfig, run: Run) -> Path:
+def _train(config: DemoConfig, run: Run, clock: Clock) -> Path:
     """Train the short verifier, or find it trained."""
     folder = run.path / "verifier"
     if (folder / "verifier.json").exists():
         return folder
-    from verifier.training import train  # torch takes seconds to import
+    with clock.part("imports"):
+        from verifier.training import train  # torch takes seconds to import
 
     overrides = [*config.training.overrides, f"seed={config.seed}"]
     training = load_config(TrainPrmConfig, "train_prm", config.training.config, overrides)
+    started = time.monotonic()
     result = train(training, run)
+    taken = time.monotonic() - started
+    steps = min(taken, result.train_s)  # which counts those before a resume too
+    clock.add("steps", steps)
+    clock.add("rows, model, held-out rows", taken - steps)
     run.log(f"short training: {result.steps} steps at {result.tokens_per_s:.0f} tokens/s")
     return result.folder
 
 
 def _rerank(
-    config: DemoConfig, generator: DemoGenerator, short: Path, run: Run, folder: Path
+    config: DemoConfig, generator: DemoGenerator, short: Path, run: Run, folder: Path, clock: Clock
 ) -> dict[str, Any]:
     """Sample, score and measure one generator's candidates, or read what was measured."""
     if (folder / RESULTS).exists():
@@ -94,7 +102,7 @@ def _rerank(
         seed=config.seed,
         store=False,  # a demonstration computes, and its budgets are about that
     )
-    return rerank(measured, folder, run.log)
+    return rerank(measured, folder, run.log, clock=clock)
 
 
 class _Stages:
@@ -105,19 +113,21 @@ class _Stages:
     def __init__(self, budget_s: dict[str, int], run: Run) -> None:
         self.budget_s, self.run = budget_s, run
         self.taken: dict[str, float] = {}
+        self.parts: dict[str, dict[str, float]] = {}
 
     @contextmanager
-    def stage(self, name: str, what: str) -> Iterator[None]:
+    def stage(self, name: str, what: str) -> Iterator[Clock]:
         budget = self.budget_s.get(name)
         allowed = "" if budget is None else f" (budget {console.duration(budget)})"
         click.echo(f"[{len(self.taken) + 1}/{self.COUNT}] {what}{allowed}", err=True)
-        started = time.monotonic()
-        yield
+        started, clock = time.monotonic(), Clock()
+        yield clock
         taken = time.monotonic() - started
-        self.taken[name] = round(taken, 1)
+        self.taken[name], self.parts[name] = round(taken, 1), clock.to_json()
         late = "" if budget is None or taken <= budget else f", over its budget of {console.duration(budget)}"
-        click.echo(f"      {console.duration(taken)}{late}", err=True)
-        self.run.log(f"{name}: {taken:.1f} s{late}")
+        of = f" ({clock.line()})" if clock.parts else ""
+        click.echo(f"      {console.duration(taken)}{of}{late}", err=True)
+        self.run.log(f"{name}: {taken:.1f} s{of}{late}")
 
     def summary(self) -> str:
         """What it took in all."""

@@ -15,6 +15,7 @@ from eval.plots import plot_curves
 from eval.report import RerankReport, evaluate
 from eval.scores import Calibration
 from generation import foreign
+from generation.clock import Clock
 from generation.config import RerankConfig
 from generation.generate import POOL, load_problems, sample_pool
 from generation.scored import Log, StepScores, lists_of, score_pool
@@ -71,7 +72,9 @@ def require_verifiers(config: RerankConfig) -> None:
         require_scorer(config.scorer, verifier, config.published)
 
 
-def rerank(config: RerankConfig, folder: Path, log: Log, given: Given | None = None) -> dict[str, Any]:
+def rerank(
+    config: RerankConfig, folder: Path, log: Log, given: Given | None = None, clock: Clock | None = None
+) -> dict[str, Any]:
     """Measure every rule on the candidates a config names.
 
     Args:
@@ -79,21 +82,27 @@ def rerank(config: RerankConfig, folder: Path, log: Log, given: Given | None = N
         folder: Where pool, scores, ``results.json`` and the picture go; what is finished there stays.
         log: Told what was done, a line at a time.
         given: What `read_given` read; read here if it is None.
+        clock: Told what sampling, scoring, scoring the controls, measuring and drawing took.
 
     Returns:
         The report as ``results.json`` has it.
     """
+    clock = clock or Clock()
     given = given or read_given(config)
     flags = None if given.pool is None else given.pool.flags
-    pools = candidates(config, given, folder, log)
-    scores = _scores(config, given, pools, folder, log)
-    controls = {
-        name: score_pool(pools, verifier, folder / f"scores.{name}.jsonl", config, log)
-        for name, verifier in config.controls.items()
-    }
-    report = measure(config, pools, scores, controls, n=_n(config))
-    result = _with_flags(report, pools, flags, config)
-    plot_curves(result, folder / CURVES, title_of(config))
+    with clock.part("sampling"):
+        pools = candidates(config, given, folder, log)
+    with clock.part("scoring"):
+        scores = _scores(config, given, pools, folder, log)
+    controls = {}
+    for name, verifier in config.controls.items():
+        with clock.part("scoring controls"):
+            controls[name] = score_pool(pools, verifier, folder / f"scores.{name}.jsonl", config, log)
+    with clock.part("measuring"):
+        report = measure(config, pools, scores, controls, n=_n(config))
+        result = _with_flags(report, pools, flags, config)
+    with clock.part("drawing"):
+        plot_curves(result, folder / CURVES, title_of(config))
     write_json(folder / RESULTS, result)
     log(f"{report.problems} problems, n = {report.n}: results in {folder / RESULTS}")
     return result

@@ -1,6 +1,7 @@
 """The commands as they stand in the README, on the packaged models; and demo, small."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,9 @@ def test_a_small_demo_says_what_it_shows(tmp_path: Path) -> None:
     small += ["--set", "training.overrides=[limit=200, max_steps=2, eval_limit=40, tensorboard=false]"]
     result = shepherd("demo", *small, "--out", out)
     assert result.stderr.count("budget") >= 3
+    assert re.search(r"\(imports \d+ s, steps \d+ s, rows, model, held-out rows \d+ s\)", result.stderr)
+    parts = r"\(sampling \d+ s, scoring \d+ s, scoring controls \d+ s, measuring \d+ s, drawing \d+ s\)"
+    assert len(re.findall(parts, result.stderr)) == 2
     assert "embedded:weak, verifier embedded: best of 4 on 30 problems" in result.stdout
     assert "embedded:strong, verifier embedded: best of 4 on 30 problems" in result.stdout
     assert "short_training" in result.stdout
@@ -81,4 +85,6 @@ def test_a_small_demo_says_what_it_shows(tmp_path: Path) -> None:
         assert (out / name / "results.json").exists()
     assert (out / "verifier" / "verifier.json").exists()
     again = shepherd("demo", "--resume", out, "--json")
-    assert set(json.loads(again.stdout)) == {"weak", "strong", "seconds"}
+    said = json.loads(again.stdout)
+    assert set(said) == {"weak", "strong", "seconds", "parts"}
+    assert said["parts"] == {"training": {}, "weak": {}, "strong": {}}  # passed over

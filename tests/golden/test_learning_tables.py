@@ -8,7 +8,8 @@ from pathlib import Path
 from shepherd.files import read_json
 
 ROOT = Path(__file__).parents[2]
-SPEC = importlib.util.spec_from_file_location("learning_tables", ROOT / "benchmarks" / "learning_tables.py")
+FILE = ROOT / "benchmarks" / "record" / "learning_tables.py"
+SPEC = importlib.util.spec_from_file_location("learning_tables", FILE)
 assert SPEC is not None
 assert SPEC.loader is not None
 tables = importlib.util.module_from_spec(SPEC)

@@ -50,6 +50,47 @@ def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     assert loaded & (HEAVY | ROOMS_ABOVE) == set()
 
 
+def test_no_commands_help_loads_what_it_would_run_with() -> None:
+    code = (
+        "import sys\n"
+        "from click.testing import CliRunner\n"
+        "from shepherd.cli import COMMANDS, cli\n"
+        "for name in COMMANDS:\n"
+        "    assert CliRunner().invoke(cli, [name, '--help']).exit_code == 0, name\n"
+        "    print(name, *{each.partition('.')[0] for each in sys.modules})\n"
+    )
+    run = _python(code)
+    loaded = {line.split()[0]: set(line.split()[1:]) for line in run.stdout.splitlines()}
+    assert list(loaded) == list(COMMANDS), run.stderr
+    for name, modules in loaded.items():
+        assert "shepherd" in modules
+        assert (
+            modules & {"torch", "transformers", "peft", "trl", "datasets", "sklearn", "matplotlib"} == set()
+        ), name
+
+
+@pytest.mark.parametrize("package", ["eval", "shepherd"])
+def test_the_lower_rooms_need_no_torch(package: str) -> None:
+    """Their modules, imported one and all; what they import inside functions is not seen here."""
+    code = (
+        "import importlib, pkgutil, sys\n"
+        "found = importlib.import_module(sys.argv[1])\n"
+        "for each in pkgutil.walk_packages(found.__path__, sys.argv[1] + '.'):\n"
+        "    if not each.name.endswith('__main__'):\n"
+        "        importlib.import_module(each.name)\n"
+        "print(*sys.modules)\n"
+    )
+    run = _python(code, package)
+    loaded = run.stdout.split()
+    assert sum(name.startswith(f"{package}.") for name in loaded) >= 30, run.stderr
+    assert {name.partition(".")[0] for name in loaded} & {
+        "torch",
+        "transformers",
+        "verifier",
+        "generation",
+    } == set()
+
+
 def test_help_lists_every_command_with_a_line() -> None:
     shown = CliRunner().invoke(cli, ["--help"]).output
     for name, (_, text) in COMMANDS.items():

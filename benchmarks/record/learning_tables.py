@@ -51,7 +51,8 @@ def rounds_table(result: Mapping[str, Any]) -> str:
     for arm, seed, run in _runs(result):
         for key, name in WATCHED.items() if "rounds" in run else ():
             values = [_watched(key, each[key]) for each in run["rounds"]]
-            spread = f"{run['probe_loss_spread']:.4f}" if key == "probe_loss" else ""
+            known = key == "probe_loss" and run["probe_loss_spread"] is not None  # one round has no spread
+            spread = f"{run['probe_loss_spread']:.4f}" if known else ""
             rows.append((name, arm, seed, *values, spread))
     rows.sort(key=lambda row: list(WATCHED.values()).index(row[0]))
     width = max((len(row) for row in rows), default=4) - 4

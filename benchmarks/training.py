@@ -1,0 +1,233 @@
+"""Training a verifier: this project's trainer beside TRL's SFTTrainer and its last PRMTrainer.
+
+    SHEPHERD_DATA=FOLDER OMP_NUM_THREADS=2 .venv/bin/python benchmarks/training.py    (about 6 minutes)
+    make .venv-trl113/.ready                   (once: the environment of TRL 1.13, which had a PRMTrainer)
+    .venv/bin/python benchmarks/training.py --smoke                                   (seconds; toy sizes)
+
+A Llama of 134 million random weights with 32,000 tokens in its vocabulary is trained with LoRA of rank 16 on
+all linear layers, in fp32, without dropout or checkpointing of activations, by AdamW at a constant rate. All
+have the same weights, the same adapter, the same rows in every step; the rivals' batch is the smallest that
+is about as fast as any, its rows sorted by length. Their memory is counted for the whole step as one batch
+too, which is what a pass of ours holds. That they compute the same loss is seen in the first step,
+before anything moved, and in all that follow. SFTTrainer has the language model's head and labels that mask
+all but the tags. On a GPU, TRL 1.16 puts only labelled positions through the head; on a CPU all of them,
+which takes longer than the rest. It is measured both ways; the first is what to compare with. PRMTrainer has
+a classifier head.
+
+The first step's tensors are counted (bytes beyond the weights, the optimizer's state included), the other
+steps are timed. Rows: SubQ's solutions of GSM8K questions, 12 of each; the packaged rows, 8 of each; and the
+seven Math-Shepherd rows that are at hand, which share nothing. Results go to
+benchmarks/results/training.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import tempfile
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from record.machine import keep, machine
+from record.tables import show
+from trainers import ours, rows, sft
+from trainers.base import SHAPE, TOY, save_base
+from trainers.watch import Watched
+
+from shepherd.files import read_json
+from verifier.batches import EncodedRow
+from verifier.prepare import Prepared
+
+ROOT = Path(__file__).parents[1]
+TRL113 = ROOT / ".venv-trl113"
+PACKED, UNPACKED = "packed", "a row a solution"
+SFT, PRM = "SFTTrainer (TRL 1.16), head at labels alone", "PRMTrainer (TRL 1.13)"
+SFT_ON_CPU = "SFTTrainer as it is on a CPU"
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    arguments.add_argument("--smoke", action="store_true", help="toy sizes, nothing written")
+    arguments.add_argument("--steps", type=int, default=3, help="the first is counted, the others are timed")
+    arguments.add_argument("--seed", type=int, default=0)
+    asked = arguments.parse_args()
+    warnings.simplefilter("ignore")
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    if asked.steps < 2:
+        arguments.error("--steps: 2 or more, since the first is not timed")
+    on = machine()
+    has_prm = (TRL113 / ".ready").is_file()
+    if not has_prm:
+        print("no .venv-trl113, so no PRMTrainer; make it with: make .venv-trl113/.ready")
+    found = {}
+    for name in ("packaged",) if asked.smoke else rows.SOURCES:
+        each = rows.find_rows(name)
+        if each is None:
+            print(f"{name}: left out, since SHEPHERD_DATA is not set")
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            shape = TOY if asked.smoke else SHAPE
+            found[name] = measure(name, each, Path(folder), shape, asked.steps, asked.seed, has_prm)
+    result = {"shape": SHAPE, "seed": asked.seed, "steps": asked.steps, "sources": found}
+    show("training", result)
+    if not asked.smoke:
+        keep("training", on, result)
+
+
+def measure(
+    name: str, given: Any, folder: Path, shape: dict[str, Any], steps: int, seed: int, has_prm: bool
+) -> dict[str, Any]:
+    """All trainers on the rows of one source."""
+    base = save_base(shape, rows.SOURCES[name].vocabulary, folder / "base", seed)
+    plan = rows.plan(name, given, base, folder, "lm", steps, seed)
+    counts = rows.count(plan)
+    a_step = len(plan.plan[0])
+    sizes = [size for size in (1, 2, 4, 8, a_step) if a_step % size == 0]
+    size, tried = ours.best_batch(plan, folder, sizes)
+    print(
+        f"{name}: {counts.rows} rows in {plan.steps} steps, {counts.padded / counts.unique:.2f} padded "
+        f"tokens a unique one; rivals have {size} rows a batch",
+        flush=True,
+    )
+    threads = torch.get_num_threads()
+    versions: dict[str, str] = {}
+    first = replace(plan, plan=plan.plan[:1], steps=1)
+
+    def sft_of(part: Prepared, rows_a_batch: int, labels_alone: bool = True) -> Watched:
+        return sft.train(part, folder / "sft", rows_a_batch, threads, labels_alone=labels_alone)
+
+    trainings: dict[str, dict[str, Callable[[], Watched]]] = {
+        "lm": {
+            PACKED: lambda: ours.train(plan, folder, packs=True),
+            UNPACKED: lambda: ours.train(plan, folder, packs=False),
+            f"{SFT}, batches of {size}": lambda: sft_of(plan, size),
+        }
+    }
+    if name != "Math-Shepherd":  # which is there to show what is left where nothing is shared
+        if size < a_step:
+            trainings["lm"][f"{SFT}, one batch of {a_step}"] = lambda: sft_of(first, a_step)
+        if name == "packaged":
+            trainings["lm"][f"{SFT_ON_CPU}, batches of {size}"] = lambda: sft_of(plan, size, False)
+        if has_prm:
+            classes = rows.plan(name, given, base, folder, "classifier", steps, seed)
+            start = replace(classes, plan=classes.plan[:1], steps=1)
+            trainings["classifier"] = {
+                PACKED: lambda: ours.train(classes, folder, packs=True),
+                f"{PRM}, batches of {size}": lambda: beside(classes, folder, size, threads, versions),
+            }
+            if size < a_step:
+                trainings["classifier"][f"{PRM}, one batch of {a_step}"] = lambda: beside(
+                    start, folder, a_step, threads, versions
+                )
+    timed = sum(map(len, plan.plan[1:]))
+    heads: dict[str, list[dict[str, Any]]] = {}
+    for head, methods in trainings.items():
+        heads[head] = []
+        for method, run in methods.items():
+            each = run()
+            rate = timed / sum(each.seconds) if each.seconds else None
+            heads[head].append(
+                {
+                    "method": method,
+                    "rows_a_second": rate,
+                    "seconds": each.seconds,
+                    "peak_bytes": each.peak_bytes,
+                    "losses": each.losses,
+                }
+            )
+            said = "" if rate is None else f"{rate:.2f} rows/s, "
+            print(f"  {head}, {method}: {said}{each.peak_bytes / 2**20:,.0f} MiB", flush=True)
+        compare(heads[head])
+    return {
+        "rows_a_step": a_step,
+        "counts": counts._asdict(),
+        "padded_over_unique": counts.padded / counts.unique,
+        "rivals_batch": size,
+        "seconds_by_batch": tried,
+        "prm_versions": versions,
+        "heads": heads,
+    }
+
+
+def compare(found: list[dict[str, Any]]) -> None:
+    """Each training beside ours, which is the first: how fast, how large, how far apart the losses."""
+    mine = found[0]
+    for each in found:
+        rate = each["rows_a_second"]
+        each["times_slower"] = None if rate is None else mine["rows_a_second"] / rate
+        each["times_larger"] = each["peak_bytes"] / mine["peak_bytes"]
+        apart = [abs(a - b) for a, b in zip(mine["losses"], each["losses"], strict=False)]
+        each["first_loss_apart"], each["losses_apart"] = apart[0], max(apart)
+
+
+def beside(plan: Prepared, folder: Path, size: int, threads: int, versions: dict[str, str]) -> Watched:
+    """PRMTrainer, in its own environment, from our classifier's weights and our adapter."""
+    trainer = ours.make_trainer(plan, folder)
+    base = folder / "classes"
+    # Its names are those of the language model but for the head, so the body loads from there.
+    settings_of = transformers.LlamaConfig.from_pretrained(
+        plan.config.base, num_labels=2, classifier_dropout=0.0
+    )
+    classes = transformers.LlamaForTokenClassification.from_pretrained(plan.config.base, config=settings_of)
+    assert trainer.head is not None
+    with torch.no_grad():
+        # our first row is good; PRMTrainer's labels are 0 for a wrong step and 1 for a right one
+        classes.score.weight.copy_(trainer.head.weight.flip(0))
+        classes.score.bias.copy_(trainer.head.bias.flip(0))
+    classes.save_pretrained(base)
+    plan.tokenizer.save_pretrained(folder / "tokenizer")
+    trainer.model.save_pretrained(folder / "adapter")
+    # peft wraps by task; the one of language models wants a method that this model has not
+    settings = folder / "adapter" / "adapter_config.json"
+    settings.write_text(json.dumps({**json.loads(settings.read_text("utf-8")), "task_type": None}))
+    parts = rows.rows_of(plan)
+    job = {
+        "base": str(base),
+        "adapter": str(folder / "adapter"),
+        "tokenizer": str(folder / "tokenizer"),
+        "folder": str(folder / "prm"),
+        "allocations": str(ROOT / "verifier" / "packing" / "allocations.py"),
+        "rows": [classified(row) for part in parts for row in part],
+        "rows_a_step": len(parts[0]),
+        "size": size,
+        "steps": plan.steps,
+        "rate": plan.config.learning_rate,
+        "threads": threads,
+        "seed": plan.config.seed,
+    }
+    (folder / "job.json").write_text(json.dumps(job))
+    subprocess.run(
+        [
+            str(TRL113 / "bin" / "python"),
+            "-m",
+            "trainers.prm",
+            str(folder / "job.json"),
+            str(folder / "found"),
+        ],
+        env={**os.environ, "PYTHONPATH": str(ROOT / "benchmarks"), "TRL_EXPERIMENTAL_SILENCE": "1"},
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+    found = read_json(folder / "found")
+    versions |= found["versions"]
+    return Watched(found["losses"], found["seconds"], found["peak_bytes"])
+
+
+def classified(row: EncodedRow) -> dict[str, list[int]]:
+    """A row as PRMTrainer takes it: a class at each tag, which its own output predicts."""
+    labels = [-100] * len(row.ids)
+    for at, label in zip(row.tags.tolist(), row.labels.tolist(), strict=True):
+        labels[at] = int(label)
+    return {"input_ids": row.ids.tolist(), "labels": labels}
+
+
+if __name__ == "__main__":
+    main()

@@ -7,7 +7,7 @@ The file has as many rows as Math-Shepherd, fifteen solutions a question. It is 
 SHEPHERD_DATA (without it, of the packaged ones, with the packaged tokenizer in Mistral's place): numbers
 are changed, in question and solution, so that hardly two rows are alike. Each start is a process of its own,
 so that its peak memory is its own. A start is reading, checking against evaluation problems, tokenising, the
-plan, its digest and the first batch; imports and the model apart. Peak memory counts pages of mapped files,
+plan, its digest and the first step's passes; imports and the model apart. Peak memory counts pages of mapped files,
 which the system takes back when it needs them; what is the process' own at the end stands beside it.
 Results go to benchmarks/results/startup.json.
 """
@@ -49,6 +49,8 @@ STARTS: dict[str, dict[str, Any]] = {
     "warm, another seed and length": {"seed": 1, "max_length": 256},
 }
 
+WORK = (170e6, 37e3)
+"""Operations of a token and of a pair in a Llama of 134 million weights: decides how passes are laid out."""
 _HEADER = re.compile(r"(Step \d+:)")
 
 
@@ -167,8 +169,9 @@ def start(given: dict[str, Any]) -> dict[str, Any]:
     """What a start does and takes; imports are over when its clock begins."""
     from transformers import AutoTokenizer
 
-    from verifier.batches import collate, plan_digest
+    from verifier.batches import plan_digest, supervised
     from verifier.config import TrainPrmConfig
+    from verifier.packing.passes import Work, plan_passes
     from verifier.prepare import prepare
 
     AutoTokenizer.from_pretrained(resolve_model("embedded:base"))  # imports on demand
@@ -177,7 +180,9 @@ def start(given: dict[str, Any]) -> dict[str, Any]:
     began, busy = time.perf_counter(), time.process_time()
     prepared = prepare(config)
     ready = time.perf_counter()
-    collate([prepared.train.rows[i] for i in prepared.plan[0]], prepared.pad_id)
+    rows = [prepared.train.rows[i] for i in prepared.read_together[0]]
+    passes = plan_passes([row.ids for row in rows], config.batch_tokens, Work(*WORK))
+    assert sum(len(supervised(rows[member]).tags) for each in passes for member in each.members)
     batch = time.perf_counter()
     digest = plan_digest(prepared.train, prepared.plan)
     done = time.perf_counter()
@@ -240,7 +245,7 @@ def show(facts: dict[str, Any], found: dict[str, dict[str, Any]]) -> None:
         "start",
         "to the first step",
         "processor",
-        "first batch",
+        "first step",
         "digest",
         "peak memory",
         "of its own",

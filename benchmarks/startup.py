@@ -7,7 +7,7 @@ The file has as many rows as Math-Shepherd, fifteen solutions a question. It is 
 SHEPHERD_DATA (without it, of the packaged ones, with the packaged tokenizer in Mistral's place): numbers
 are changed, in question and solution, so that hardly two rows are alike. Each start is a process of its own,
 so that its peak memory is its own. A start is reading, checking against evaluation problems, tokenising, the
-plan, its digest and the first step's passes; imports and the model apart. Peak memory counts pages of mapped files,
+plan, its digest and the passes of the first step; imports and model apart. Peak memory counts pages of mapped files,
 which the system takes back when it needs them; what is the process' own at the end stands beside it.
 Results go to benchmarks/results/startup.json.
 """

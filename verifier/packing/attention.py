@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad, scaled_dot_product_attention
+from torch.utils.checkpoint import checkpoint
 from transformers import AttentionInterface
 
 from verifier.packing.tiles import Tiles
@@ -77,6 +79,16 @@ def attend(
     Returns:
         Shape ``(1, n, heads, d)``, and no weights.
     """
+    run = partial(_over_tiles, tiles=tiles, dropout=dropout, scaling=scaling)
+    if not query.requires_grad:
+        return run(query, key, value), None
+    # A tile's keys are gathered again in the backward pass: kept, they would be the most of what a row keeps.
+    return checkpoint(run, query, key, value, use_reentrant=False, preserve_rng_state=dropout > 0), None
+
+
+def _over_tiles(
+    query: Tensor, key: Tensor, value: Tensor, *, tiles: TileTensors, dropout: float, scaling: float | None
+) -> Tensor:
     heads, length, width = query.shape[1:]
     key_heads, count, size = key.shape[1], len(tiles.keys), tiles.size
     sharing = heads // key_heads
@@ -91,7 +103,7 @@ def attend(
         scale=scaling,
     )
     found = found.view(count, key_heads, sharing, size, width).permute(0, 3, 1, 2, 4)
-    return found.reshape(1, count * size, heads, width)[:, :length], None
+    return found.reshape(1, count * size, heads, width)[:, :length]
 
 
 AttentionInterface.register(NAME, attend)

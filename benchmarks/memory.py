@@ -27,7 +27,6 @@ from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
-import numpy as np
 import torch
 from record.machine import machine
 from tracking.stand_in import SHAPES, bases_from, build, fake_tensors
@@ -40,15 +39,14 @@ from verifier.estimate import (
     Base,
     Batch,
     Estimate,
-    Step,
     adapted_linears,
     sampling_memory,
     scoring_memory,
-    training_memory,
 )
 from verifier.estimate.training import pageable_bytes
 from verifier.machine import find_machine
 from verifier.packing.allocations import Allocations
+from verifier.plan import memory_of
 from verifier.prepare import Prepared, prepare
 from verifier.shape import Shape
 from verifier.training import Trainer
@@ -206,17 +204,8 @@ def make_trainer(prepared: Prepared) -> Trainer:
 def estimate_training(config: TrainPrmConfig, prepared: Prepared, name: str) -> Estimate:
     """The dry run's estimate, of the largest forward pass that the plan has."""
     shape: Shape = SHAPES[name]
-    lengths, rows = prepared.train.lengths, prepared.train.rows
-    step = Step(
-        tokens=max(int(lengths[batch].max()) * len(batch) for batch in prepared.plan),
-        tags=max(sum(int(np.isfinite(rows[i].labels).sum()) for i in batch) for batch in prepared.plan),
-        loss=config.loss,
-        optimizer=config.optimizer,
-        gradient_checkpointing=config.gradient_checkpointing,
-        accumulation=config.accumulation,
-    )
     adapter = Adapter(config.lora.rank, adapted_linears(shape, config.lora.targets))
-    return training_memory(Base(shape, config.quantization, config.dtype), adapter, step)
+    return memory_of(config, prepared, Base(shape, config.quantization, config.dtype), adapter)
 
 
 def compared(

@@ -118,7 +118,7 @@ def read(name: str, pools: Sequence[ProblemPool], smoke: bool) -> tuple[TagReade
 
 def hot(name: str, pools: Sequence[ProblemPool], when: str, smoke: bool) -> str:
     if when == "before":
-        models.keep_freed_memory = lambda: False
+        vars(models)["keep_freed_memory"] = lambda: False
     reader, encoded = read(name, pools, smoke)
     if when == "before":
         reader.__dict__["packs"] = False

@@ -111,7 +111,8 @@ class EvaluationIndex:
             return Match(question, same, "exact", 1.0)
         shared: Counter[int] = Counter()
         for gram in _grams(words):
-            shared.update(self._grams.get(gram, ()))
+            if (places := self._grams.get(gram)) is not None:  # of a million n-grams hardly one is there
+                shared.update(places)
         if not shared:
             return None
         numbers = _numbers(words)

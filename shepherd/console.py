@@ -131,7 +131,7 @@ def run_options(command: F) -> F:
 
 
 def store_option(command: F) -> F:
-    """Give a command that samples or scores ``--no-store``, as its argument ``no_store``."""
+    """Give a command that uses the store ``--no-store``, as its argument ``no_store``."""
     option = click.option(
         "--no-store", is_flag=True, help="Compute everything anew; read and keep nothing in the store."
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -14,6 +14,7 @@ from shepherd.console import duration, print_json, size, table, user_errors
 from shepherd.errors import ShepherdError
 
 if TYPE_CHECKING:
+    from shepherd.columns import Listed
     from shepherd.entries import Stored
     from shepherd.store import Store
 
@@ -25,40 +26,53 @@ _BYTES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 @click.group()
 def store() -> None:
-    """What was sampled and scored once, and is not computed again.
+    """What was sampled, scored or tokenised once, and is not computed again.
 
-    It lies in $SHEPHERD_STORE, else in shepherd/store in the user's cache. The commands generate, rerank and
-    score use it by themselves; --no-store, or the config key store=false, makes them go without.
+    It lies in $SHEPHERD_STORE, else in shepherd/store in the user's cache. The commands generate, rerank,
+    score and train-prm use it by themselves; --no-store, or the config key store=false, makes them go
+    without.
     """
 
 
-def _filters(command: F) -> F:
+_ENTRIES = ("pool", "scores")
+_COLUMNS = ("rows", "tokens")  # `shepherd.columns.KINDS`: to import it takes numpy
+
+
+def _filters(kinds: Sequence[str], kinds_help: str) -> Callable[[F], F]:
     """``--kind``, ``--model`` and ``--plan``: which entries."""
-    options = [
-        click.option(
-            "--kind", type=click.Choice(["pool", "scores"]), help="Only candidates, or only scores."
-        ),
-        click.option("--model", metavar="TEXT", help="Only where the model's name has TEXT in it."),
-        click.option("--plan", metavar="PREFIX", help="Only the plan with this id (see shepherd store ls)."),
-    ]
-    for option in reversed(options):
-        command = option(command)
-    return command
+
+    def filtered(command: F) -> F:
+        options = [
+            click.option("--kind", type=click.Choice(kinds), help=kinds_help),
+            click.option("--model", metavar="TEXT", help="Only where the model's name has TEXT in it."),
+            click.option(
+                "--plan", metavar="PREFIX", help="Only the plan with this id (see shepherd store ls)."
+            ),
+        ]
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return filtered
 
 
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 
 
 @store.command()
-@_filters
+@_filters((*_ENTRIES, *_COLUMNS), "Only candidates, scores, training rows or their tokens.")
 @_as_json
 def ls(kind: str | None, model: str | None, plan: str | None, as_json: bool) -> None:
-    """List what is kept: a line a plan (all that decides the values but the problem)."""
+    """List what is kept: a line a plan (all that decides the values but the problem).
+
+    Of rows and tokens of training data, the column of candidates counts rows.
+    """
     from shepherd.store_list import group
 
     with user_errors():
         opened = _existing()
-        groups = [] if opened is None else group(_chosen(opened, kind, model, plan))
+        entries = () if opened is None else _chosen(opened, kind, model, plan)
+        groups = group(entries, _chosen_columns(kind, model, plan))
     now = time.time()
     if as_json:
         print_json({"store": str(_folder()), "entries": [each.to_json() for each in groups]})
@@ -78,10 +92,13 @@ _HEADER = ["kind", "model", "plan", "problems", "candidates", "size", "age"]
 
 @store.command()
 @click.argument("file", type=click.Path(path_type=Path))
-@_filters
+@_filters(_ENTRIES, "Only candidates, or only scores.")
 @_as_json
 def export(file: Path, kind: str | None, model: str | None, plan: str | None, as_json: bool) -> None:
-    """Write entries to FILE (.jsonl, .jsonl.gz, .jsonl.xz), the same bytes every time."""
+    """Write entries to FILE (.jsonl, .jsonl.gz, .jsonl.xz), the same bytes every time.
+
+    Rows and tokens of training data are not among them: they are quicker made than sent.
+    """
     from shepherd.store_exchange import export_entries
 
     with user_errors():
@@ -115,6 +132,7 @@ def import_(file: Path, replace: bool, as_json: bool) -> None:
 @_as_json
 def prune(older_than: str | None, max_size: str | None, as_json: bool) -> None:
     """Drop old entries; what is dropped is computed again when it is asked for."""
+    from shepherd import columns
     from shepherd.store_list import to_prune
 
     with user_errors():
@@ -123,10 +141,12 @@ def prune(older_than: str | None, max_size: str | None, as_json: bool) -> None:
         age_s = None if older_than is None else _amount("--older-than", older_than, _SECONDS, "30d")
         most = None if max_size is None else _amount("--max-size", max_size, _BYTES, "2G")
         opened = _existing()
-        dropped, freed = [], 0
+        folders = [each.age for each in columns.listed()]
+        entries = [] if opened is None else opened.ages()
+        rows = to_prune([*entries, *folders], time.time(), age_s, most)
+        dropped, freed = [row.hash for row in rows], sum(row.size_bytes for row in rows)
+        columns.remove([each for each in dropped if each in {folder.hash for folder in folders}])
         if opened is not None:
-            rows = to_prune(opened.ages(), time.time(), age_s, most)
-            dropped, freed = [row.hash for row in rows], sum(row.size_bytes for row in rows)
             opened.remove(dropped)
             opened.compact()
     _say(
@@ -145,9 +165,14 @@ def path() -> None:
 @_as_json
 def verify(drop: bool, as_json: bool) -> None:
     """Check the file and every entry against its hashes; exit code 1 where something is damaged."""
+    from shepherd import columns
+
     with user_errors():
         opened = _existing()
-        count, faults = 0, {}
+        folders = columns.faults()
+        count, faults = len(folders), {name: fault for name, fault in folders.items() if fault is not None}
+        if drop:
+            columns.remove(list(faults))
         for row in opened.stored() if opened is not None else ():
             count += 1
             if (fault := row.fault()) is not None:
@@ -195,6 +220,17 @@ def _chosen(opened: Store, kind: str | None, model: str | None, plan: str | None
             continue
         if plan is None or plan_id(row).startswith(plan):
             yield row
+
+
+def _chosen_columns(kind: str | None, model: str | None, plan: str | None) -> Iterator[Listed]:
+    from shepherd.columns import listed
+    from shepherd.store_list import columns_id
+
+    for each in listed():
+        if kind not in (None, each.kind) or (model or "").lower() not in each.model.lower():
+            continue
+        if columns_id(each).startswith(plan or ""):
+            yield each
 
 
 def _amount(option: str, text: str, units: dict[str, int], example: str) -> float:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from shepherd.columns import Listed
 from shepherd.entries import Stored, digest
 from shepherd.store import Age
 
@@ -16,12 +17,12 @@ DAMAGED = "damaged"
 
 @dataclass(slots=True)
 class Group:
-    """The entries of one plan.
+    """The entries of one plan; or the columns of one key, their rows counted as candidates.
 
     Attributes:
         id: Short hash of the plan.
         plan: All that decides the values but chunk and problem.
-        size_bytes: Of keys and values.
+        size_bytes: Of keys and values, or of files.
         oldest: Unix seconds.
         newest: Unix seconds.
     """
@@ -41,8 +42,8 @@ class Group:
         return asdict(self)
 
 
-def group(rows: Iterable[Stored]) -> list[Group]:
-    """Entries by kind, model and plan, newest first."""
+def group(rows: Iterable[Stored], columns: Iterable[Listed] = ()) -> list[Group]:
+    """Entries by kind, model and plan, and columns one by one; newest first."""
     groups: dict[tuple[str, str, str], Group] = {}
     for row in rows:
         key = _key(row)
@@ -53,7 +54,28 @@ def group(rows: Iterable[Stored]) -> list[Group]:
         found.problems += 1
         found.candidates += key.get("candidates", 0)
         found.size_bytes += row.size_bytes
-    return sorted(groups.values(), key=lambda each: (-each.newest, each.kind, each.model, each.id))
+    found_columns = (
+        Group(
+            each.kind,
+            each.model,
+            columns_id(each),
+            each.key,
+            each.created,
+            each.created,
+            each.questions,
+            each.rows,
+            each.size_bytes,
+        )
+        for each in columns
+    )
+    return sorted(
+        [*groups.values(), *found_columns], key=lambda each: (-each.newest, each.kind, each.model, each.id)
+    )
+
+
+def columns_id(listed: Listed) -> str:
+    """Short hash of a column folder's key."""
+    return digest(listed.key)[:8] if listed.key else DAMAGED
 
 
 def plan_id(row: Stored) -> str:

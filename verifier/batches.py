@@ -1,8 +1,8 @@
 """Training rows as tokens, and the plan of batches: everything about order is fixed before the first step.
 
-Rows are encoded once. The plan is a list of row-index arrays made from the seed alone, so a resumed run
-needs only the number of batches it has done. Rows are shuffled, sorted by length inside windows (little
-padding), cut to batches and the batches shuffled again.
+Rows are encoded once (`verifier.data.tokens`) and cut here. The plan is a list of row-index arrays made from
+the seed alone, so a resumed run needs only the number of batches it has done. Rows are shuffled, sorted by
+length inside windows (little padding), cut to batches and the batches shuffled again.
 """
 
 from __future__ import annotations
@@ -10,39 +10,50 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from operator import attrgetter
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from eval.diagnostics import text_length
 from shepherd.errors import ShepherdError
 from shepherd.records import StepRow
-from verifier.tags import TagContract, encode
+from verifier.data.corpus import Corpus, corpus_of
+from verifier.data.tokens import Tokens, tokens_of
+from verifier.flat import EncodedRow, FlatRows, Tagged, flatten
+from verifier.tags import TagContract
 
 if TYPE_CHECKING:
-    import torch
     from transformers import PreTrainedTokenizerBase
+
+__all__ = [
+    "EncodedRow",
+    "EncodedRows",
+    "Supervised",
+    "Supervision",
+    "cut_rows",
+    "encode_rows",
+    "fixed_batches",
+    "in_epochs",
+    "make_plan",
+    "plan_digest",
+    "questions_of",
+    "shuffle_labels",
+    "supervised",
+    "text_lengths",
+]
 
 _WINDOW_BATCHES = 64
 
-
-@dataclass(frozen=True, slots=True)
-class EncodedRow:
-    """One row as tokens: ``ids`` (n,), and for each step kept its tag position and its label (NaN: none)."""
-
-    ids: NDArray[np.int32]
-    tags: NDArray[np.int32]
-    labels: NDArray[np.float32]
-    row: StepRow
+Supervision = Callable[[NDArray[np.float64], NDArray[np.int64]], NDArray[np.float64]]
+"""What of the labels of all steps is learnt, given where each row's steps end; NaN for what is not."""
 
 
 @dataclass(frozen=True, slots=True)
 class EncodedRows:
     """The rows that have something to teach, and what was cut."""
 
-    rows: list[EncodedRow]
+    rows: Sequence[EncodedRow]
     steps_cut: int
     rows_cut: int
     rows_too_long: int
@@ -50,9 +61,19 @@ class EncodedRows:
     rows_one_class: int = 0
 
     @property
+    def flat(self) -> FlatRows:
+        """The rows as arrays."""
+        return flatten(self.rows)
+
+    @property
     def lengths(self) -> NDArray[np.int64]:
         """Tokens a row."""
-        return np.array([len(row.ids) for row in self.rows], dtype=np.int64)
+        return self.flat.lengths
+
+    @property
+    def questions(self) -> NDArray[np.int64]:
+        """Number of each row's question, in order of first appearance."""
+        return self.flat.questions
 
     @property
     def tokens(self) -> int:
@@ -62,7 +83,7 @@ class EncodedRows:
     @property
     def labelled_steps(self) -> int:
         """Supervised positions of all rows."""
-        return sum(int(np.isfinite(row.labels).sum()) for row in self.rows)
+        return int(self.flat.supervised.sum())
 
     def counts(self) -> dict[str, int]:
         """For logs and the model card."""
@@ -78,12 +99,23 @@ class EncodedRows:
         }
 
 
-class Batch(NamedTuple):
-    """Right-padded ``ids`` (rows, length), flat tag positions ``at`` (n,) and their ``targets`` (n,)."""
+class Supervised(NamedTuple):
+    """What is learnt of a row: positions ``tags`` (n,) and their ``labels`` (n,), null ones left out."""
 
-    ids: torch.Tensor
-    at: torch.Tensor
-    targets: torch.Tensor
+    tags: NDArray[np.int32]
+    labels: NDArray[np.float32]
+
+
+def supervised(row: EncodedRow | Tagged) -> Supervised:
+    """The tags of a row that have a label.
+
+    Example:
+        >>> ids, tags, labels = np.arange(9), np.array([3, 8]), np.array([np.nan, 0.25])
+        >>> supervised(EncodedRow(ids, tags, labels, StepRow("q", ("a", "b"), (None, 0.25))))
+        Supervised(tags=array([8]), labels=array([0.25]))
+    """
+    known = np.isfinite(row.labels)
+    return Supervised(row.tags[known], row.labels[known])
 
 
 def text_lengths(rows: EncodedRows) -> dict[str, int]:
@@ -93,11 +125,11 @@ def text_lengths(rows: EncodedRows) -> dict[str, int]:
         ``texts`` (how many), and their lengths' ``p5``, ``p25``, ``p50``, ``p75``, ``p95`` and ``max``; steps
         that were cut off do not count. Empty without rows.
     """
-    kept = [text_length(row.row.question, row.row.steps[: len(row.labels)]) for row in rows.rows]
-    if not kept:
+    kept = rows.flat.text_lengths
+    if not len(kept):
         return {}
     quantiles = {f"p{at}": int(np.percentile(kept, at, method="inverted_cdf")) for at in (5, 25, 50, 75, 95)}
-    return {"texts": len(kept), **quantiles, "max": max(kept)}
+    return {"texts": len(kept), **quantiles, "max": int(kept.max())}
 
 
 def encode_rows(
@@ -105,56 +137,79 @@ def encode_rows(
     tokenizer: PreTrainedTokenizerBase,
     contract: TagContract,
     max_length: int,
-    labels_of: Callable[[StepRow], Sequence[float | None]] = attrgetter("labels"),
+    supervision: Supervision | None = None,
 ) -> EncodedRows:
-    """Encode rows; one longer than `max_length` tokens loses whole steps from its end, and they are counted.
+    """Encode rows that are at hand, and keep nothing in the store; the rest is as in `cut_rows`."""
+    corpus = corpus_of(rows)
+    tokens = tokens_of(corpus, tokenizer, contract)
+    return cut_rows(corpus, tokens, np.arange(len(corpus)), max_length, supervision)
+
+
+def cut_rows(
+    corpus: Corpus,
+    tokens: Tokens,
+    places: NDArray[np.int64],
+    max_length: int,
+    supervision: Supervision | None = None,
+    labels: NDArray[np.float64] | None = None,
+) -> EncodedRows:
+    """Rows to train on; one longer than `max_length` tokens loses whole steps from its end, and is counted.
 
     Tokens after the last labelled step teach nothing and are left out. Rows without any label, and rows
-    whose first labelled step does not fit, are left out and counted. `labels_of` a row is what is supervised:
-    its step labels, or for an outcome head one label at its end.
+    whose first labelled step does not fit, are left out and counted.
+
+    Args:
+        corpus: all rows.
+        tokens: theirs.
+        places: of the rows that are wanted, in their order.
+        max_length: tokens.
+        supervision: what of a row is learnt, as for an outcome head one label at its end; None for all.
+        labels: of all steps of the corpus, where they are not the corpus's own.
     """
-    encoded, steps_cut, rows_cut, too_long, unlabelled = [], 0, 0, 0, 0
-    pairs = [(row.question, row.steps) for row in rows]
-    for row, solution in zip(rows, encode(tokenizer, contract, pairs), strict=True):
-        labels = np.array([np.nan if label is None else label for label in labels_of(row)], dtype=np.float32)
-        if not np.isfinite(labels).any():
-            unlabelled += 1
-            continue
-        fit = int(np.searchsorted(solution.tags, max_length))
-        if fit < len(labels):
-            steps_cut += len(labels) - fit
-            rows_cut += 1
-        known = np.flatnonzero(np.isfinite(labels[:fit]))
-        if not len(known):
-            too_long += 1
-            continue
-        keep = int(known[-1]) + 1
-        tags = solution.tags[:keep]
-        encoded.append(EncodedRow(solution.ids[: tags[-1] + 1], tags, labels[:keep], row))
-    return EncodedRows(encoded, steps_cut, rows_cut, too_long, unlabelled)
+    said = corpus.labels if labels is None else labels
+    learnt = (said if supervision is None else supervision(said, corpus.step_ends)).astype(np.float32)
+    step_row = np.repeat(np.arange(len(corpus)), corpus.steps)
+    step = np.arange(len(step_row)) - corpus.step_ends[step_row]
+    fits = tokens.tags < max_length  # tags rise, so what fits comes first
+    known = np.isfinite(learnt)
+    fit = np.bincount(step_row[fits], minlength=len(corpus))
+    labelled = np.bincount(step_row[known], minlength=len(corpus)) > 0
+    keep = np.zeros(len(corpus), np.int64)
+    usable = known & fits
+    keep[step_row[usable]] = step[usable] + 1  # of equal places the last one written stays: the last step
+    wanted = labelled[places]
+    cut = np.where(wanted, corpus.steps[places] - fit[places], 0)
+    left = places[wanted & (keep[places] > 0)]
+    first = corpus.step_ends[left]
+    rows = FlatRows(
+        tokens.ids,
+        tokens.tags,
+        learnt,
+        corpus.characters,
+        tokens.ends[left],
+        tokens.tags[first + keep[left] - 1].astype(np.int64) + 1,
+        first,
+        keep[left],
+        corpus.question[left],
+        left,
+        partial(corpus.row, labels=said),
+    )
+    too_long = int((wanted & (keep[places] == 0)).sum())
+    return EncodedRows(rows, int(cut.sum()), int((cut > 0).sum()), too_long, int((~wanted).sum()))
 
 
-def shuffle_labels(rows: Sequence[StepRow], seed: int) -> list[StepRow]:
+def shuffle_labels(labels: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
     """Permute all labels among all labelled steps: the same share of good, and nothing to learn.
 
     Example:
-        >>> rows = [StepRow("q", ("a", "b"), (1.0, None)), StepRow("q", ("c",), (0.0,))]
-        >>> [row.labels for row in shuffle_labels(rows, seed=1)]
-        [(0.0, None), (1.0,)]
+        >>> shuffle_labels(np.array([1.0, np.nan, 0.0]), seed=1).tolist()
+        [0.0, nan, 1.0]
     """
-    known = [label for row in rows for label in row.labels if label is not None]
+    known = np.flatnonzero(np.isfinite(labels))
     order = np.random.default_rng([seed, 0xC0]).permutation(len(known))
-    shuffled = iter([known[i] for i in order])
-    return [
-        StepRow(
-            question=row.question,
-            steps=row.steps,
-            labels=tuple(None if label is None else next(shuffled) for label in row.labels),
-            source=row.source,
-            id=row.id,
-        )
-        for row in rows
-    ]
+    shuffled = labels.copy()
+    shuffled[known] = labels[known[order]]
+    return shuffled
 
 
 def make_plan(
@@ -218,38 +273,16 @@ def fixed_batches(lengths: NDArray[np.int64], batch_tokens: int) -> list[NDArray
     return batches
 
 
-def collate(rows: Sequence[EncodedRow], pad_id: int) -> Batch:
-    """Pad on the right and gather the supervised positions.
-
-    Raises:
-        ShepherdError: when no position is supervised; the mean over nothing would be NaN.
-    """
-    import torch
-
-    length = max(len(row.ids) for row in rows)
-    ids = np.full((len(rows), length), pad_id, dtype=np.int64)
-    at, targets = [], []
-    for i, row in enumerate(rows):
-        ids[i, : len(row.ids)] = row.ids
-        known = np.isfinite(row.labels)
-        at.append(row.tags[known].astype(np.int64) + i * length)
-        targets.append(row.labels[known])
-    flat = np.concatenate(at)
-    if not len(flat):
-        raise ShepherdError("a batch has no supervised step: every label of its rows is null")
-    return Batch(torch.from_numpy(ids), torch.from_numpy(flat), torch.from_numpy(np.concatenate(targets)))
-
-
 def questions_of(rows: Sequence[EncodedRow]) -> list[str]:
-    """The question of each supervised position, in the order of `collate`."""
+    """The question of each supervised position, row by row."""
     return [row.row.question for row in rows for _ in range(int(np.isfinite(row.labels).sum()))]
 
 
 def plan_digest(rows: EncodedRows, plan: Sequence[NDArray[np.int64]]) -> str:
     """Hash of tokens, labels and order: a checkpoint is continued only under the plan it was made with."""
     digest = hashlib.sha256()
-    for row in rows.rows:
-        digest.update(row.ids.tobytes() + row.tags.tobytes() + row.labels.tobytes())
+    for ids, tags, labels in rows.flat.all_tagged():
+        digest.update(ids.tobytes() + tags.tobytes() + labels.tobytes())
     for batch in plan:
         digest.update(batch.tobytes() + b"|")
     return digest.hexdigest()

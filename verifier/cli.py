@@ -29,8 +29,9 @@ if TYPE_CHECKING:
     "label), TRL stepwise (prompt, completions, labels), PRM800K, or question, steps, labels.  "
     "[default: the packaged rows]",
 )
+@store_option
 @run_options
-def train_prm(options: RunOptions, data: str | None) -> None:
+def train_prm(options: RunOptions, data: str | None, no_store: bool) -> None:
     """Train a step-tagged verifier (QLoRA).
 
     Writes the run directory with verifier/: adapter, tokenizer, verifier.json and a model card. The
@@ -42,13 +43,14 @@ def train_prm(options: RunOptions, data: str | None) -> None:
     from verifier.config import TrainPrmConfig
 
     if options.resume is not None:
-        _refuse_overrides(options, data)
+        _refuse_overrides(options, data, no_store or None)
         run, config = Run.resume(options.resume, "train-prm", TrainPrmConfig)
         if run.is_done:
             show.show_training(run.path, options.as_json)
             return
     else:
         overrides = [*options.overrides, *_override("data", data), *_override("seed", options.seed)]
+        overrides += ["store=false"] if no_store else []
         config = load_config(TrainPrmConfig, "train_prm", options.config, overrides)
     if options.dry_run:
         from verifier.dry_run import show_dry_run

@@ -140,13 +140,18 @@ class TrainPrmConfig(UpdateConfig):
             its.
         quantization: ``nf4`` is 4 bits with double quantization (arXiv 2305.14314), ``nf4-single`` without.
         dtype: of what is not quantized, and of the computing.
-        batch_tokens: most padded tokens in one forward pass.
+        group_by: order of the rows. ``none`` shuffles them all; ``question`` shuffles questions and keeps the
+            rows of each together, so that they are read as one tree, where a question has many (pairs of an
+            outcome head always do). Fewer different questions are then in a step.
+        batch_tokens: most tokens in a batch, and in one forward pass: padding included, or in packed rows
+            (and under ``group_by: question``) what solutions begin with in common counted once.
         batch_solutions: cut batches by this many solutions as well; null for tokens alone.
-        accumulation: forward passes an optimizer step.
+        accumulation: batches an optimizer step.
         max_length: tokens; longer solutions lose whole steps from their end.
         eval_fraction: part of the *questions* held out, when no `heldout` file is given.
         eval_every: optimizer steps between evaluations; null for one an epoch.
         checkpoint_every: optimizer steps between checkpoints; null for a tenth of the run.
+        store: read rows and tokens that the store has, and keep those of large data; decides no result.
     """
 
     base: str = "embedded:base"
@@ -178,6 +183,7 @@ class TrainPrmConfig(UpdateConfig):
 
     epochs: float = Field(1.0, gt=0)
     max_steps: int | None = Field(None, ge=1)
+    group_by: Literal["none", "question"] = "none"
     batch_tokens: int = Field(8192, ge=1)
     batch_solutions: int | None = Field(None, ge=1)
     accumulation: int = Field(1, ge=1)
@@ -193,6 +199,7 @@ class TrainPrmConfig(UpdateConfig):
     seed: int = Field(0, ge=0)
     threads: int | None = Field(None, ge=1)
     tensorboard: bool = True
+    store: bool = True
 
     @model_validator(mode="after")
     def _consistent(self) -> TrainPrmConfig:

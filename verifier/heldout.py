@@ -13,11 +13,16 @@ from eval import calibration
 from eval.solutions import solution_metrics
 from eval.steps import THRESHOLD, step_metrics
 from shepherd.records import StepRow
-from verifier.batches import EncodedRows, collate, fixed_batches, questions_of
+from verifier.batches import EncodedRows, questions_of
 from verifier.config import HeadKind
 from verifier.loss import Loss
 from verifier.model import TagReader
 from verifier.outcome import is_right
+from verifier.packing.read import passes_for, read_pass
+from verifier.split import split_places
+
+_PLANNED_TOGETHER = 512
+"""Rows: a question's stand together, and the tiles of all passes that are planned are in memory at once."""
 
 
 class Split(NamedTuple):
@@ -35,61 +40,44 @@ class Evaluation(NamedTuple):
 
 
 def split_by_question(rows: Sequence[StepRow], fraction: float, seed: int, limit: int | None) -> Split:
-    """Hold out a `fraction` of the questions, whole: solutions of one question share its quantities.
-
-    Of the held-out rows at most about `limit` are kept, again whole questions; the rest is not trained on.
-    """
-    questions = sorted({row.question.strip() for row in rows})
-    order = np.random.default_rng([seed, 0x5E]).permutation(len(questions))
-    count = round(fraction * len(questions))
-    if fraction > 0 and len(questions) > 1:
-        count = max(1, count)
-    held = [questions[i] for i in order[:count]]
-    by_question: dict[str, list[StepRow]] = {question: [] for question in held}
-    train = []
-    for row in rows:
-        group = by_question.get(row.question.strip())
-        if group is None:
-            train.append(row)
-        else:
-            group.append(row)
-    return Split(train, first_questions([row for question in held for row in by_question[question]], limit))
-
-
-def first_questions(rows: Sequence[StepRow], limit: int | None) -> list[StepRow]:
-    """The first rows up to `limit`, but never half a question's rows that stand together."""
-    if limit is None or len(rows) <= limit:
-        return list(rows)
-    end = limit
-    while end < len(rows) and rows[end].question == rows[end - 1].question:
-        end += 1
-    return list(rows[:end])
+    """Hold out a `fraction` of the questions of rows at hand, as `verifier.split.split_places` does."""
+    numbers: dict[str, int] = {}
+    question = np.array([numbers.setdefault(row.question, len(numbers)) for row in rows], dtype=np.int64)
+    train, held = split_places(question, list(numbers), fraction, seed, limit)
+    return Split([rows[i] for i in train], [rows[i] for i in held])
 
 
 @torch.no_grad()
 def evaluate(
     reader: TagReader, rows: EncodedRows, *, loss: Loss, batch_tokens: int, pad_id: int
 ) -> Evaluation:
-    """Mean loss over all rows, and scores; the model must be in eval mode."""
+    """Mean loss over all rows, and scores; the model must be in eval mode.
+
+    Args:
+        reader: body and head.
+        rows: held-out rows, those of a question together.
+        loss: whose mean is taken.
+        batch_tokens: most tokens in a pass.
+        pad_id: any token; nothing reads it.
+    """
     scores: list[NDArray[np.float32]] = [np.empty(0, dtype=np.float32)] * len(rows.rows)
     found: list[tuple[torch.Tensor, torch.Tensor]] = []
     questions: list[str] = []
-    for batch in fixed_batches(rows.lengths, batch_tokens):
+    for first in range(0, len(rows.rows), _PLANNED_TOGETHER):
+        part = rows.rows[first : first + _PLANNED_TOGETHER]
         # Every kept step is read, labelled or not, so that scores stand beside all steps of the row.
-        part = [rows.rows[i] for i in batch]
-        ids, _, targets = collate(part, pad_id)
-        length = ids.shape[1]
-        every = np.concatenate([row.tags.astype(np.int64) + i * length for i, row in enumerate(part)])
-        known = np.concatenate([np.isfinite(row.labels) for row in part])
-        hidden = reader.hidden(ids.to(reader.device), torch.from_numpy(every).to(reader.device))
-        good = reader.pair_logits(hidden).softmax(-1)[:, 0].cpu().numpy()
-        values = loss.values(reader, hidden[torch.from_numpy(known).to(reader.device)])
-        found.append((values.cpu(), targets))
-        questions += questions_of(part)
-        start = 0
-        for i, row in zip(batch, part, strict=True):
-            scores[i] = good[start : start + len(row.tags)]
-            start += len(row.tags)
+        sequences, tags = [row.ids for row in part], [row.tags for row in part]
+        for each in passes_for(reader, sequences, batch_tokens):
+            hidden = read_pass(reader, each, sequences, tags, pad_id)
+            good = reader.pair_logits(hidden).softmax(-1)[:, 0].cpu().numpy()
+            members = [part[member] for member in each.members]
+            labels = torch.from_numpy(np.concatenate([row.labels for row in members]))
+            known = labels.isfinite()
+            found.append((loss.values(reader, hidden[known.to(reader.device)]).cpu(), labels[known]))
+            questions += questions_of(members)
+            ends = np.cumsum([len(row.tags) for row in members])
+            for member, mine in zip(each.members, np.split(good, ends[:-1]), strict=True):
+                scores[first + member] = mine
     values, targets = (torch.cat(each) for each in zip(*found, strict=True))
     return Evaluation(float(loss.losses(values, targets, questions).double().mean()), scores)
 

@@ -82,7 +82,7 @@ def class_weights(rows: EncodedRows, weighting: str) -> tuple[float, float]:
     """Weights of good and bad; ``balanced`` gives both classes the same total weight, 1 a step on average."""
     if weighting == "none":
         return 1.0, 1.0
-    labels = np.concatenate([row.labels for row in rows.rows]).astype(np.float64)
+    labels = rows.flat.step_labels.astype(np.float64)
     labels = labels[np.isfinite(labels)]
     good, bad = float(labels.sum()), float((1 - labels).sum())
     if min(good, bad) == 0:
@@ -92,6 +92,11 @@ def class_weights(rows: EncodedRows, weighting: str) -> tuple[float, float]:
 
 class Loss(Protocol):
     """What training minimises the mean of."""
+
+    @property
+    def couples(self) -> bool:
+        """Does a summand depend on several rows of a batch, so that they are to be at hand together?"""
+        ...
 
     def count(self, targets: Tensor, questions: Sequence[str]) -> int:
         """How many summands `losses` has; known before anything is read."""
@@ -113,6 +118,11 @@ class StepLoss:
     kind: str
     class_weights: tuple[float, float] = (1.0, 1.0)
 
+    @property
+    def couples(self) -> bool:
+        """Every tag stands for itself."""
+        return False
+
     def count(self, targets: Tensor, questions: Sequence[str]) -> int:
         """One a tag."""
         return len(targets)
@@ -129,6 +139,11 @@ class StepLoss:
 @dataclass(frozen=True, slots=True)
 class PairLoss:
     """Bradley-Terry between the solutions of each question."""
+
+    @property
+    def couples(self) -> bool:
+        """The solutions of a question are held against each other."""
+        return True
 
     def count(self, targets: Tensor, questions: Sequence[str]) -> int:
         """One a question with a right and a wrong solution."""

@@ -11,7 +11,7 @@ import hashlib
 import logging
 import sys
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -174,8 +174,11 @@ def adapted_share(model: Any) -> str:
 
 def enable_gradient_checkpointing(model: Any) -> None:
     """Recompute activations in the backward pass: less memory, about a third more time."""
+    from verifier.packing.attention import recomputed_alike
+
     base = model.get_base_model()
-    base.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    options = {"use_reentrant": False, "context_fn": partial(recomputed_alike, base)}
+    base.gradient_checkpointing_enable(gradient_checkpointing_kwargs=options)
 
 
 def trainable_parameters(model: nn.Module) -> list[nn.Parameter]:

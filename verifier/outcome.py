@@ -14,34 +14,38 @@ from numpy.typing import NDArray
 
 from eval.steps import THRESHOLD
 from shepherd.errors import ShepherdError
-from shepherd.records import StepRow
 from verifier.batches import EncodedRow, EncodedRows, in_epochs
 from verifier.config import OutcomeLabel
 
-Labels = tuple[float | None, ...]
 Rows = NDArray[np.int64]
 
 
-def outcome_labels(row: StepRow, label: OutcomeLabel) -> Labels:
+def outcome_labels(
+    labels: NDArray[np.float64], step_ends: NDArray[np.int64], label: OutcomeLabel
+) -> NDArray[np.float64]:
     """Labels with which only the last step is supervised, by whether the solution is right.
 
     A row whose last step has no label gets none: how it ended is not known.
 
     Args:
-        row: a solution with step labels.
+        labels: of all steps of all rows, NaN where unknown; shape ``(steps,)``.
+        step_ends: where each row's steps end, after a leading 0; every row has a step; shape ``(rows + 1,)``.
         label: ``last`` takes the last step's; ``all`` the smallest of all that are known.
 
     Example:
-        >>> row = StepRow("q", ("a", "b", "c"), (1.0, 0.25, 1.0))
-        >>> outcome_labels(row, "last"), outcome_labels(row, "all")
-        ((None, None, 1.0), (None, None, 0.25))
-        >>> outcome_labels(StepRow("q", ("a", "b"), (1.0, None)), "all")
-        (None, None)
+        >>> labels, ends = np.array([1.0, 0.25, 1.0, 1.0, np.nan]), np.array([0, 3, 5])
+        >>> outcome_labels(labels, ends, "last").tolist()
+        [nan, nan, 1.0, nan, nan]
+        >>> outcome_labels(labels, ends, "all").tolist()
+        [nan, nan, 0.25, nan, nan]
     """
-    *before, last = row.labels
-    if last is not None and label == "all":
-        last = min([last, *(each for each in before if each is not None)])
-    return (*(None for _ in before), last)
+    found = np.full_like(labels, np.nan)
+    last = step_ends[1:] - 1
+    found[last] = labels[last]
+    if label == "all" and len(last):
+        smallest = np.fmin.reduceat(labels, step_ends[:-1])
+        found[last] = np.where(np.isnan(labels[last]), np.nan, smallest)
+    return found
 
 
 def is_right(row: EncodedRow) -> bool:
@@ -56,10 +60,9 @@ def in_pairs(rows: EncodedRows, which: str) -> EncodedRows:
         rows: with outcome labels.
         which: what they are for, named where no question has both.
     """
-    seen: dict[str, set[bool]] = {}
-    for row in rows.rows:
-        seen.setdefault(row.row.question, set()).add(is_right(row))
-    kept = [row for row in rows.rows if len(seen[row.row.question]) == 2]
+    question, right = rows.questions, _are_right(rows)
+    both = np.bincount(question, right).astype(bool) & np.bincount(question, ~right).astype(bool)
+    kept = rows.flat.take(both[question])
     if rows.rows and not kept:
         raise ShepherdError(
             "outcome.loss: pairwise needs questions with a right and a wrong solution; no question of the "
@@ -107,11 +110,17 @@ def plan_in_pairs(
 
 def _questions(rows: EncodedRows, rng: np.random.Generator) -> list[tuple[list[int], list[int]]]:
     """Right and wrong solutions of each question, all in random order."""
-    found: dict[str, tuple[list[int], list[int]]] = {}
-    for index in rng.permutation(len(rows.rows)).tolist():
-        row = rows.rows[index]
-        found.setdefault(row.row.question, ([], []))[0 if is_right(row) else 1].append(index)
+    found: dict[int, tuple[list[int], list[int]]] = {}
+    question, right = rows.questions.tolist(), _are_right(rows).tolist()
+    for index in rng.permutation(len(question)).tolist():
+        found.setdefault(question[index], ([], []))[0 if right[index] else 1].append(index)
     return list(found.values())
+
+
+def _are_right(rows: EncodedRows) -> NDArray[np.bool_]:
+    """Of each row with outcome labels, is the solution right?"""
+    found: NDArray[np.bool_] = rows.flat.last_labels >= THRESHOLD
+    return found
 
 
 def _deal(question: tuple[list[int], list[int]], fits: Callable[[Sequence[int]], bool]) -> list[list[int]]:

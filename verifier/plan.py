@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from shepherd.errors import ShepherdError
 from shepherd.files import read_json
 from shepherd.hub import cache_alone
+from verifier.batches import supervised
 from verifier.config import LoraConfig, PublishedConfig, ScoreConfig, TrainPrmConfig
 from verifier.data.sources import locate
 from verifier.description import read_description
 from verifier.dry_run import Fact, Plan, Stage, Unknown
-from verifier.estimate import Adapter, Base, Step, adapted_linears, scoring_memory, training_memory
+from verifier.estimate import Adapter, Base, Estimate, Step, adapted_linears, scoring_memory, training_memory
 from verifier.export.description import read_description as read_exported
 from verifier.formats.checkpoint import own_dtype
 from verifier.machine import find_machine
+from verifier.packing.passes import TILE, Packed, Work, plan_passes
 from verifier.places import find_place
-from verifier.shape import Shape, find_shape, local_folder, parameters
+from verifier.shape import Shape, find_shape, linears, local_folder, parameters
 
 if TYPE_CHECKING:
     from verifier.compare.config import CompareHeadsConfig
@@ -31,6 +32,9 @@ tokens make more tags, so this errs upwards."""
 
 _HEAD_ROWS = {"lm": 0, "classifier": 2, "outcome": 1}
 """Trained rows of a head of its own, each with a bias."""
+
+_STEPS_LAID_OUT = 8
+"""Of all steps of a run: full ones are much alike."""
 
 _WORK = ("rows_to_train_on", "rows_held_out", "labelled_steps", "tokens", "padding", "batches", "steps")
 
@@ -54,7 +58,8 @@ def plan_training(config: TrainPrmConfig) -> Plan:
         facts |= {"trainable_parameters": unknown, "parameters": unknown}
         return Plan({**facts, **_work(prepared, missing)}, (Stage("training", unknown),), config.device)
     adapter = adapter_of(config.lora, shape)
-    memory = training_memory(Base(shape, config.quantization, config.dtype), adapter, _step(config, prepared))
+    base = Base(shape, config.quantization, config.dtype)
+    memory = memory_of(config, prepared, base, adapter)
     trained = adapter.parameters + _HEAD_ROWS[config.head] * (shape.hidden + 1)
     facts |= {"trainable_parameters": trained, "parameters": parameters(shape).total + trained}
     return Plan({**facts, **_work(prepared, missing)}, (Stage("training", memory),), config.device)
@@ -175,23 +180,56 @@ def _prepare(config: TrainPrmConfig) -> Prepared:
     return prepare(config.model_copy(update={"base": str(local_folder(config.base))}))
 
 
-def _step(config: TrainPrmConfig, prepared: Prepared | None) -> Step:
-    """The largest forward pass: of the plan where there is one, else what the config allows."""
-    tokens = max(config.batch_tokens, config.max_length)
-    tags = -(-tokens // TOKENS_A_TAG)
-    if prepared is not None:
-        lengths, rows = prepared.train.lengths, prepared.train.rows
-        tokens = max(int(lengths[batch].max()) * len(batch) for batch in prepared.plan)
-        supervised = [int(np.isfinite(row.labels).sum()) for row in rows]
-        tags = max(sum(supervised[row] for row in batch) for batch in prepared.plan)
-    return Step(
-        tokens,
-        tags,
-        config.loss,
-        config.optimizer,
-        config.gradient_checkpointing,
-        config.accumulation,
+def memory_of(config: TrainPrmConfig, prepared: Prepared | None, base: Base, adapter: Adapter) -> Estimate:
+    """Of the forward pass that takes most: of the plan's if there is one, else what the config allows."""
+    if prepared is None:
+        tokens = max(config.batch_tokens, config.max_length)
+        keys = config.max_length + TILE if config.group_by == "question" else 0
+        read = {(tokens, -(-tokens // TOKENS_A_TAG), keys)}
+    else:
+        read = set(_largest_passes(config, prepared, _work_of(base.shape, adapter)))
+    found = (
+        training_memory(
+            base,
+            adapter,
+            Step(
+                tokens=tokens,
+                tags=tags,
+                loss=config.loss,
+                optimizer=config.optimizer,
+                gradient_checkpointing=config.gradient_checkpointing,
+                accumulation=config.accumulation,
+                keys_a_tile=keys,
+            ),
+        )
+        for tokens, tags, keys in read
     )
+    return max(found, key=lambda estimate: estimate.total)
+
+
+def _largest_passes(config: TrainPrmConfig, prepared: Prepared, work: Work) -> Iterator[tuple[int, int, int]]:
+    """Tokens, supervised positions and keys a tile of what is read before a backward pass.
+
+    That is a pass, of the steps with the most tokens; where pairs are learnt, all passes of a batch.
+    """
+    rows, lengths = prepared.train.flat, prepared.train.lengths
+    read = sorted(prepared.read_together, key=lambda some: -int(lengths[some].sum()))
+    for some in read[:_STEPS_LAID_OUT]:
+        tagged = [rows.tagged(row) for row in some]
+        passes = plan_passes([each.ids for each in tagged], config.batch_tokens, work)
+        for part in [passes] if config.is_pairwise else [[each] for each in passes]:
+            members = [tagged[member] for each in part for member in each.members]
+            yield (
+                sum(each.tokens for each in part),
+                sum(len(supervised(each).tags) for each in members),
+                max(each.tiles.keys.shape[1] if isinstance(each, Packed) else 0 for each in part),
+            )
+
+
+def _work_of(shape: Shape, adapter: Adapter) -> Work:
+    """As the model that is loaded will count it."""
+    weights = sum(each.inputs * each.outputs for each in linears(shape)) + adapter.parameters
+    return Work(2.0 * weights, 4.0 * shape.layers * shape.query)
 
 
 def _work(prepared: Prepared | None, missing: Unknown | None) -> dict[str, Fact]:

@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from operator import attrgetter
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shepherd.errors import ShepherdError
-from shepherd.records import StepRow
-from verifier import heldout, outcome
 from verifier import model as models
+from verifier import outcome
 from verifier.adalora import schedule
-from verifier.batches import EncodedRows, encode_rows, make_plan, shuffle_labels
+from verifier.batches import EncodedRows, Supervision, cut_rows, fixed_batches, make_plan, shuffle_labels
 from verifier.config import TrainPrmConfig
-from verifier.data.contaminated import Contamination, clean_rows
-from verifier.data.rows import OnBadRow, RowCounts, describe, read_rows
+from verifier.data.contaminated import Contamination, nothing_left, questions_to_leave_out
+from verifier.data.corpus import Corpus, read_corpus
+from verifier.data.rows import OnBadRow, RowCounts, describe
 from verifier.data.sources import is_published
+from verifier.data.tokens import tokens_of
+from verifier.flat import spans
+from verifier.grouped import plan_by_question
+from verifier.split import first_questions, split_places
 from verifier.tags import TagContract, Template, resolve
+
+Places = NDArray[np.int64]
+"""Places of rows in a corpus."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +37,7 @@ class Prepared:
     Attributes:
         read: what the data file held, repaired and left out.
         contamination: which training questions also stand among the evaluation problems.
-        plan: row indices of each forward pass of the whole run.
+        plan: row indices of each batch of the whole run.
         steps: optimizer steps of the whole run.
     """
 
@@ -71,10 +77,19 @@ class Prepared:
         return int(sum(lengths[batch].sum() for batch in self.plan))
 
     @property
+    def read_together(self) -> list[NDArray[np.int64]]:
+        """Row indices of what passes are planned for at once: a step's rows, or a batch of pairs."""
+        many = 1 if self.config.is_pairwise else self.config.accumulation
+        return [np.concatenate(self.plan[start : start + many]) for start in range(0, len(self.plan), many)]
+
+    @property
     def padding(self) -> float:
-        """Part of what is computed that is padding, in [0, 1)."""
-        lengths = self.train.lengths
-        computed = sum(int(lengths[batch].max()) * len(batch) for batch in self.plan)
+        """Part of what padded passes compute that is padding, in [0, 1); packed ones have none."""
+        lengths, computed = self.train.lengths, 0
+        for rows in self.read_together:
+            mine = lengths[rows]
+            batches = fixed_batches(mine, self.config.batch_tokens)
+            computed += sum(int(mine[batch].max()) * len(batch) for batch in batches)
         return 1 - self.planned_tokens / computed
 
     def counts(self) -> dict[str, Any]:
@@ -100,28 +115,28 @@ class Prepared:
             yield f"{name}: " + ", ".join(f"{key} {value:,}" for key, value in rows.counts().items())
         yield (
             f"plan: {self.steps:,} steps, {len(self.plan):,} batches, {self.planned_tokens:,} tokens, "
-            f"{self.padding:.1%} padding"
+            f"{self.padding:.1%} padding where they are not packed"
         )
 
 
 def prepare(config: TrainPrmConfig) -> Prepared:
     """Read rows, hold questions out, encode, and plan every batch; no model is loaded."""
-    rows, read, contamination = _read(config)
-    if config.heldout is None:
-        train, held = heldout.split_by_question(rows, config.eval_fraction, config.seed, config.eval_limit)
-    else:
-        other, _ = read_rows(config.heldout, on_bad_row=_on_bad_row(config), neutral=config.prm800k_neutral)
-        questions = {row.question.strip() for row in other}
-        train = [row for row in rows if row.question.strip() not in questions]
-        held = heldout.first_questions(other, config.eval_limit)
+    corpus, places, contamination = _read(config)
+    other, train, held = _split(config, corpus, places)
+    labels = corpus.labels
     if config.control == "shuffled_labels":
-        train = shuffle_labels(train, config.seed)
+        labels = labels.copy()
+        trained = spans(corpus.step_ends[train], corpus.steps[train])
+        labels[trained] = shuffle_labels(labels[trained], config.seed)
     tokenizer = models.load_tokenizer(config.base, trust_remote_code=config.trust_remote_code)
     contract = resolve(tokenizer, Template(**config.template.model_dump()))
-    labels_of = _supervision(config)
-    encoded = encode_rows(train, tokenizer, contract, config.max_length, labels_of)
-    held_encoded = encode_rows(held, tokenizer, contract, config.max_length, labels_of)
-    if held and not held_encoded.rows:
+    supervision = _supervision(config)
+    tokens = tokens_of(corpus, tokenizer, contract, name=config.base)
+    encoded = cut_rows(corpus, tokens, train, config.max_length, supervision, labels)
+    if other is not corpus:
+        tokens = tokens_of(other, tokenizer, contract, name=config.base)
+    held_encoded = cut_rows(other, tokens, held, config.max_length, supervision)
+    if len(held) and not held_encoded.rows:
         raise ShepherdError(
             f"no held-out row is left ({held_encoded.counts()}); raise max_length, or set eval_fraction=0"
         )
@@ -136,20 +151,27 @@ def prepare(config: TrainPrmConfig) -> Prepared:
     plan = plan[: steps * config.accumulation]
     if config.lora.kind == "adalora":
         schedule(config.lora, steps)  # told now, not after the model is loaded
-    return Prepared(config, tokenizer, contract, read, contamination, encoded, held_encoded, plan, steps)
+    return Prepared(
+        config, tokenizer, contract, corpus.counts, contamination, encoded, held_encoded, plan, steps
+    )
 
 
-def _supervision(config: TrainPrmConfig) -> Callable[[StepRow], Sequence[float | None]]:
+def _supervision(config: TrainPrmConfig) -> Supervision | None:
     """What of a row is learnt: every labelled step, or how the solution ends."""
-    if config.head != "outcome":
-        return attrgetter("labels")
-    return partial(outcome.outcome_labels, label=config.outcome.label)
+    return partial(outcome.outcome_labels, label=config.outcome.label) if config.head == "outcome" else None
+
+
+def _planner(config: TrainPrmConfig, rows: EncodedRows) -> Callable[..., list[NDArray[np.int64]]]:
+    """What puts the rows in order."""
+    if config.is_pairwise and rows.rows:
+        return partial(outcome.plan_in_pairs, rows)
+    if config.group_by == "question":
+        return partial(plan_by_question, [row.ids for row in rows.flat.all_tagged()], rows.questions)
+    return partial(make_plan, rows.lengths)
 
 
 def _plan(config: TrainPrmConfig, rows: EncodedRows) -> list[NDArray[np.int64]]:
-    in_pairs = config.is_pairwise and rows.rows
-    make = partial(outcome.plan_in_pairs, rows) if in_pairs else partial(make_plan, rows.lengths)
-    return make(
+    return _planner(config, rows)(
         epochs=config.epochs,
         batch_tokens=config.batch_tokens,
         batch_solutions=config.batch_solutions,
@@ -157,17 +179,44 @@ def _plan(config: TrainPrmConfig, rows: EncodedRows) -> list[NDArray[np.int64]]:
     )
 
 
-def _read(config: TrainPrmConfig) -> tuple[list[StepRow], RowCounts, Contamination]:
-    """The rows to train on; refused where evaluation problems stand among them, unless told otherwise."""
-    rows, read = read_rows(
+def _read(config: TrainPrmConfig) -> tuple[Corpus, Places, Contamination]:
+    """What was read, and the rows to train on; refused where evaluation problems stand among them."""
+    corpus = read_corpus(
         config.data,
         on_bad_row=_on_bad_row(config),
         dedup=is_published(config.data) if config.dedup is None else config.dedup,
         limit=config.limit,
         neutral=config.prm800k_neutral,
+        keep=config.store,
     )
-    left, found = clean_rows(rows, read.questions, config)
-    return left, read, found
+    out, found = questions_to_leave_out(corpus.counts.questions, config)
+    places = np.flatnonzero(~_are_in(corpus.questions, out, corpus))
+    if not len(places):
+        raise nothing_left(config)
+    return corpus, places, found
+
+
+def _split(config: TrainPrmConfig, corpus: Corpus, places: Places) -> tuple[Corpus, Places, Places]:
+    """Where the held-out rows come from, the places of the rows to train on, and of those held out there."""
+    if config.heldout is None:
+        question = corpus.question[places]
+        split = split_places(question, corpus.questions, config.eval_fraction, config.seed, config.eval_limit)
+        return corpus, places[split.train], places[split.heldout]
+    other = read_corpus(
+        config.heldout,
+        on_bad_row=_on_bad_row(config),
+        neutral=config.prm800k_neutral,
+        keep=config.store,
+    )
+    outside = {question.strip() for question in other.questions}
+    is_held = _are_in([question.strip() for question in corpus.questions], outside, corpus)
+    held = first_questions(np.arange(len(other)), other.question, config.eval_limit)
+    return other, places[~is_held[places]], held
+
+
+def _are_in(names: Sequence[str], wanted: Collection[str], corpus: Corpus) -> NDArray[np.bool_]:
+    """Is each row's question, by its name of `names`, one of those wanted? Shape ``(rows,)``."""
+    return np.array([name in wanted for name in names])[corpus.question]
 
 
 def _on_bad_row(config: TrainPrmConfig) -> OnBadRow:

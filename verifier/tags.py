@@ -221,7 +221,13 @@ def encode(
     for start in range(0, len(solutions), chunk):
         part = solutions[start : start + chunk]
         texts = [text_of(question, steps, tag) for question, steps in part]
-        encoded = tokenizer(texts, add_special_tokens=False, return_attention_mask=False, verbose=False)
+        encoded = tokenizer(
+            texts,
+            add_special_tokens=False,
+            return_attention_mask=False,
+            return_token_type_ids=False,
+            verbose=False,
+        )
         bos = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
         for row, (_, steps) in enumerate(part):
             ids = np.array(bos + encoded["input_ids"][row], dtype=np.int32)

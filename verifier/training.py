@@ -25,9 +25,10 @@ from shepherd.errors import ShepherdError
 from verifier import checkpoint, folder, heldout
 from verifier import model as models
 from verifier.adalora import RankBudget, describe_ranks, ranks_of, settle
-from verifier.batches import EncodedRow, collate, plan_digest, questions_of, text_lengths
+from verifier.batches import plan_digest, text_lengths
 from verifier.card import write_card
 from verifier.config import TrainPrmConfig
+from verifier.gradient import add_gradient
 from verifier.heads import Outcome, TrainedHead
 from verifier.level import centre
 from verifier.loss import Loss, PairLoss, StepLoss, class_weights
@@ -118,7 +119,7 @@ class Trainer:
         steps, progress = self.prepared.steps, self.progress
         eval_every = self.prepared.eval_every
         checkpoint_every = self.prepared.checkpoint_every
-        seen, busy_s, logged_s = 0, 0.0, -_LOG_EVERY_S
+        seen, read, busy_s, logged_s = 0, 0, 0.0, -_LOG_EVERY_S
         self.model.train()
         board = TensorBoard(self.run.path / "tensorboard" if self.config.tensorboard else None)
         with board, progress_bar("training", steps, "steps", progress.step) as bar:
@@ -130,13 +131,14 @@ class Trainer:
                 busy_s += taken_s
                 progress.busy_s += taken_s
                 seen += values.pop("tokens")
+                read += values.pop("tokens_read")
                 self.tokens_per_s = seen / busy_s
                 last = progress.step == steps
                 bar.note(f"loss {values['loss']:.4f}, {self.tokens_per_s:,.0f} tokens/s")
                 bar.advance()
                 if last or busy_s - logged_s >= _LOG_EVERY_S:
                     logged_s = busy_s
-                    values["tokens_per_s"] = round(self.tokens_per_s)
+                    values |= {"tokens_per_s": round(self.tokens_per_s), "read_share": round(read / seen, 4)}
                     self.run.metric(step=progress.step, **values)
                     board.add("train", values, progress.step)
                 if self.prepared.heldout.rows and (last or progress.step % eval_every == 0):
@@ -149,7 +151,10 @@ class Trainer:
                 if last or progress.stopped or progress.step % checkpoint_every == 0:
                     self._checkpoint()
         if busy_s:
-            self.run.log(f"{seen:,} tokens in {busy_s:.1f} s: {self.tokens_per_s:,.0f} tokens/s")
+            self.run.log(
+                f"{seen:,} tokens in {busy_s:.1f} s: {self.tokens_per_s:,.0f} tokens/s; "
+                f"{read:,} were read ({read / seen:.1%}): a beginning that solutions share once, padding too"
+            )
 
     def finish(self) -> TrainResult:
         """Take the best adapter if early stopping kept one, measure it, and write the verifier."""
@@ -197,31 +202,22 @@ class Trainer:
         )
 
     def _step(self, step: int) -> dict[str, Any]:
-        """One optimizer step over its forward passes; the mean is over all their summands together."""
+        """One optimizer step over all its batches; the mean is over all their summands together."""
         config, reader = self.config, self.reader
         rate = learning_rate_at(step, self.prepared.steps, config)
         set_learning_rate(self.optimizers, rate)
         groups = self.prepared.plan[step * config.accumulation : (step + 1) * config.accumulation]
-        parts: list[list[EncodedRow]] = [[self.prepared.train.rows[i] for i in group] for group in groups]
-        batches = [collate(part, self.prepared.pad_id) for part in parts]
-        questions = [questions_of(part) for part in parts]
-        count = sum(self.loss.count(batch.targets, of) for batch, of in zip(batches, questions, strict=True))
-        total = 0.0
-        for batch, of in zip(batches, questions, strict=True):
-            hidden = reader.hidden(batch.ids.to(reader.device), batch.at.to(reader.device))
-            values = self.loss.values(reader, hidden)
-            loss = self.loss.losses(values, batch.targets.to(reader.device), of).sum() / count
-            loss.backward()
-            total += float(loss.detach())
+        batches = [[self.prepared.train.rows[i] for i in group] for group in groups]
+        found = add_gradient(reader, self.loss, batches, config.batch_tokens, self.prepared.pad_id)
         more = {}
         if self.budget is not None:
             penalty = self.budget.penalty()
             penalty.backward()
             more["orthogonality"] = float(penalty.detach())
         norm = torch.nn.utils.clip_grad_norm_(list(self.named.values()), config.max_grad_norm)
-        if not np.isfinite(total) or not torch.isfinite(norm):
+        if not np.isfinite(found.loss) or not torch.isfinite(norm):
             raise ShepherdError(
-                f"step {step + 1}: the loss is {total} and its gradient's norm {float(norm)}; "
+                f"step {step + 1}: the loss is {found.loss} and its gradient's norm {float(norm)}; "
                 "lower learning_rate, or use dtype float32 or bfloat16"
             )
         for optimizer in self.optimizers:
@@ -230,8 +226,14 @@ class Trainer:
             self.budget.allocate(step + 1)  # it reads the gradients
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
-        tokens = sum(len(row.ids) for part in parts for row in part)
-        return {"loss": total, **more, "learning_rate": rate, "gradient_norm": float(norm), "tokens": tokens}
+        return {
+            "loss": found.loss,
+            **more,
+            "learning_rate": rate,
+            "gradient_norm": float(norm),
+            "tokens": sum(len(row.ids) for batch in batches for row in batch),
+            "tokens_read": found.tokens_read,
+        }
 
     def _watch(self, metrics: Mapping[str, Any]) -> None:
         """Early stopping: keep the best adapter, stop after `patience` evaluations without a better one."""
@@ -277,11 +279,10 @@ class Trainer:
     def _centre(self) -> None:
         """Set the level of an outcome head's values, which pairs leave open."""
         if isinstance(self.head, Outcome) and self.config.is_pairwise:
-            batches = [
-                [self.prepared.train.rows[i] for i in group] for group in self.prepared.plan[:_CENTRE_BATCHES]
-            ]
+            some = np.concatenate(self.prepared.plan[:_CENTRE_BATCHES])
+            rows = [self.prepared.train.rows[i] for i in some]
             self.model.eval()
-            centre(self.reader, self.head, batches, self.prepared.pad_id)
+            centre(self.reader, self.head, rows, self.config.batch_tokens, self.prepared.pad_id)
             self.model.train()
 
     def _checkpoint(self) -> None:
@@ -315,9 +316,10 @@ class Trainer:
                 f"max_length: the longest row has {longest} tokens, {self.config.base} reads at most "
                 f"{self.reader.context}; use --set max_length={self.reader.context}"
             )
-        batch = collate(self.prepared.train.rows[:1], self.prepared.pad_id)
+        row, device = self.prepared.train.rows[0], self.reader.device
+        ids, at = (torch.from_numpy(each.astype(np.int64)).to(device) for each in (row.ids, row.tags))
         self.model.eval()
-        models.check_head(self.reader, batch.ids.to(self.reader.device), batch.at.to(self.reader.device))
+        models.check_head(self.reader, ids[None], at)
 
 
 def _lasting_name(base: str) -> str:

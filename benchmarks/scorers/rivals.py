@@ -27,7 +27,7 @@ def a_step(model: Any, solutions: Sequence[EncodedSolution], labels: Sequence[in
     filled = [0] * len(solutions)
     for start in range(0, len(jobs), size):
         part = jobs[start : start + size]
-        ids = _pad([solutions[row].ids[: tag + 1] for row, tag in part])
+        ids = pad([solutions[row].ids[: tag + 1] for row, tag in part])
         states = model.model(input_ids=ids, use_cache=False).last_hidden_state
         last = torch.tensor([int(tag) for _, tag in part])
         logits = model.lm_head(states[torch.arange(len(part)), last])
@@ -44,14 +44,15 @@ def arrival(model: Any, solutions: Sequence[EncodedSolution], labels: Sequence[i
     scores: Scores = []
     for start in range(0, len(solutions), size):
         part = solutions[start : start + size]
-        logits = model(input_ids=_pad([each.ids for each in part]), use_cache=False).logits
+        logits = model(input_ids=pad([each.ids for each in part]), use_cache=False).logits
         for row, each in enumerate(part):
             at = torch.from_numpy(each.tags.astype(np.int64))
             scores.append(logits[row][at][:, list(labels)].float().softmax(-1)[:, 0].numpy())
     return scores
 
 
-def _pad(rows: Sequence[NDArray[np.integer]]) -> torch.Tensor:
+def pad(rows: Sequence[NDArray[np.integer]]) -> torch.Tensor:
+    """Rows as long as the longest, zeros on their right."""
     ids = np.zeros((len(rows), max(map(len, rows))), dtype=np.int64)
     for at, row in enumerate(rows):
         ids[at, : len(row)] = row

@@ -8,10 +8,11 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import torch
+from scorers.rivals import pad
 from trainers.rows import rows_of
 from trainers.watch import Watch, Watched, state_bytes
 
-from verifier.batches import EncodedRow, collate
+from verifier.batches import EncodedRow
 from verifier.packing.allocations import Allocations
 from verifier.prepare import Prepared
 from verifier.training import Trainer
@@ -69,4 +70,6 @@ def best_batch(prepared: Prepared, folder: Path, sizes: Sequence[int]) -> tuple[
 
 
 def _pass(body: torch.nn.Module, rows: Sequence[EncodedRow]) -> None:
-    body(input_ids=collate(rows, 0).ids, use_cache=False).last_hidden_state.square().mean().backward()
+    body(
+        input_ids=pad([row.ids for row in rows]), use_cache=False
+    ).last_hidden_state.square().mean().backward()

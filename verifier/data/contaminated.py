@@ -144,13 +144,29 @@ def clean_rows(
     Raises:
         ShepherdError: as `refuse_contaminated`, and where nothing would be left.
     """
-    if not config.drop_contaminated:
-        return rows, refuse_contaminated(questions, config)
-    found = check_questions(questions, config)
-    left = [row for row in rows if row.question not in found.contaminated]
+    out, found = questions_to_leave_out(questions, config)
+    left = [row for row in rows if row.question not in out]
     if not left:
-        raise ShepherdError(f"{config.data}: every question is an evaluation problem; use other data")
+        raise nothing_left(config)
     return left, found
+
+
+def questions_to_leave_out(
+    questions: Mapping[str, int], config: ContaminationRules
+) -> tuple[frozenset[str], Contamination]:
+    """The questions that must not be trained on; refused where there are any, unless told otherwise.
+
+    Args and errors as for `clean_rows`.
+    """
+    if not config.drop_contaminated:
+        return frozenset(), refuse_contaminated(questions, config)
+    found = check_questions(questions, config)
+    return found.contaminated, found
+
+
+def nothing_left(config: ContaminationRules) -> ShepherdError:
+    """The error for data of evaluation problems alone."""
+    return ShepherdError(f"{config.data}: every question is an evaluation problem; use other data")
 
 
 def refuse_contaminated(questions: Mapping[str, int], config: ContaminationRules) -> Contamination:

@@ -2,7 +2,8 @@
 
 Files are read as a stream: of a row there is only what training needs, equal questions and labels are one
 object, and repeated rows are known by their hashes. A generated file of Math-Shepherd's 444,655 rows took
-0.6 GiB that way (1.9 GiB with its tokens). The rows of a large file are kept parsed (`verifier.data.cache`).
+0.6 GiB that way. The rows of a large file are kept parsed (`verifier.data.cache`); a training streams them
+into columns instead and holds none of them as objects (`verifier.data.corpus`).
 
 What real rows do (the names are those of the counts), and the rule for each:
 
@@ -30,6 +31,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -118,31 +120,50 @@ def read_rows(
         ShepherdError: with file and line.
     """
     counts = RowCounts(source)
-    rows: list[StepRow] = []
     shared = _Shared()
+    found = iter_rows(source, counts, on_bad_row=on_bad_row, dedup=dedup, limit=limit, neutral=neutral)
+    return [shared.slim(row) for row in found], counts
+
+
+def iter_rows(
+    source: str,
+    counts: RowCounts,
+    *,
+    on_bad_row: OnBadRow = "error",
+    dedup: bool = False,
+    limit: int | None = None,
+    neutral: Neutral = "good",
+    keep_parsed: bool = True,
+) -> Iterator[StepRow]:
+    """Yield training rows one by one while the counts grow; arguments and errors as for `read_rows`.
+
+    Args:
+        counts: whole when the last row has been taken.
+        keep_parsed: keep a large file's parsed rows, for whom nobody else does.
+    """
     seen: set[bytes] = set()
     files = locate(source)
     for path in files:
-        if limit is not None and len(rows) >= limit:
+        if limit is not None and counts.kept >= limit:
             break
-        for line, row in _rows_of(path, neutral, counts, is_whole=limit is None):
+        rows = _rows_of(path, neutral, counts, is_whole=limit is None, keep_parsed=keep_parsed)
+        for line, row in rows:
             if dedup:
                 key = _digest(row)
                 if key in seen:
                     counts.duplicates += 1
                     continue
                 seen.add(key)
-            rows.append(shared.slim(row))
-            counts.questions.setdefault(rows[-1].question, line)
-            if limit is not None and len(rows) >= limit:
+            counts.kept += 1
+            counts.questions.setdefault(row.question, line)
+            yield row
+            if limit is not None and counts.kept >= limit:
                 break
         if on_bad_row == "error":
             refuse_bad_rows(path, counts.skipped)
-    counts.kept = len(rows)
-    if not rows:
+    if not counts.kept:
         where = files[0] if len(files) == 1 else source
         raise ShepherdError(f"{where}: no usable row among {counts.read} ({counts.to_json()['skipped']})")
-    return rows, counts
 
 
 class _Shared:
@@ -168,7 +189,7 @@ def _digest(row: StepRow) -> bytes:
 
 
 def _rows_of(
-    path: str, neutral: Neutral, counts: RowCounts, *, is_whole: bool
+    path: str, neutral: Neutral, counts: RowCounts, *, is_whole: bool, keep_parsed: bool
 ) -> Iterator[tuple[int, StepRow]]:
     """Rows of one file with their lines, from the cache if they are there; the counts grow as they come."""
     size = Path(path).stat().st_size if Path(path).is_file() else 0
@@ -184,12 +205,15 @@ def _rows_of(
         yield from kept.rows
         return
     mine = RowCounts(path)
-    with cache.Writer(place) as writer, progress(f"reading {Path(path).name}", size // _MIB, "MiB") as bar:
+    keeps = cache.Writer(place) if keep_parsed else nullcontext()
+    with keeps as writer, progress(f"reading {Path(path).name}", size // _MIB, "MiB") as bar:
         for line, row in _parse_file(path, neutral, mine, bar):
-            writer.add(line, row)
+            if writer is not None:
+                writer.add(line, row)
             yield line, row
-        found = {"read": mine.read, "oddities": dict(mine.oddities), "skipped": [*map(list, mine.skipped)]}
-        writer.finish(found)
+        if writer is not None:
+            skipped = [*map(list, mine.skipped)]
+            writer.finish({"read": mine.read, "oddities": dict(mine.oddities), "skipped": skipped})
     counts.read += mine.read
     counts.oddities.update(mine.oddities)
     counts.skipped += mine.skipped

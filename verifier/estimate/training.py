@@ -11,7 +11,10 @@ Kept for the backward pass:
 
     norms            bfloat16: fp32 copies of both inputs, 8h; float32: the second input, 4h (the first is the
                      layer's own input)
-    attention        queries and the result, 2·a·q; keys and values, 2·a·k; its log-sum-exps, 4 a head
+    attention        queries and the result, 2·a·q; keys and values, 2·a·k; its log-sum-exps, 4 a head.
+                     In a packed row keys and values are gathered for each tile, so that a token keeps as many
+                     times 2·a·k as a tile has keys for each of its queries; all layers share one mask. Its
+                     result is put back in order, so that float32 has it twice where `o_proj` is adapted
     feed-forward     gate, its activation, up: 3·a·i
     adapters         their inputs in fp32. bfloat16: a copy for each adapted layer, 4 times its width;
                      float32: the tensor itself, once for all that read it
@@ -28,6 +31,7 @@ from typing import NamedTuple
 
 from verifier.estimate.parts import Estimate, Part
 from verifier.estimate.weights import Adapter, Base
+from verifier.packing.passes import TILE
 
 _SMALL_TENSOR, _UNPAGED_TENSOR = 4096, 100_000
 """bitsandbytes keeps the state of tensors below the first in 32 bits, and pages none below the second."""
@@ -37,10 +41,12 @@ class Step(NamedTuple):
     """What decides the size of a training step.
 
     Attributes:
-        tokens: padded tokens of a forward pass.
+        tokens: tokens of a forward pass, padding included.
         tags: supervised positions of a forward pass.
         loss: ``vocab`` or ``pair``.
-        accumulation: forward passes an optimizer step.
+        accumulation: batches an optimizer step.
+        keys_a_tile: of a packed row: the keys that are gathered for a tile of its queries; 0 for a padded
+            batch, which gathers none.
     """
 
     tokens: int
@@ -49,6 +55,12 @@ class Step(NamedTuple):
     optimizer: str
     gradient_checkpointing: bool
     accumulation: int = 1
+    keys_a_tile: int = 0
+
+    @property
+    def keys_a_token(self) -> float:
+        """Keys that attention keeps for a token, its own alone in a padded batch."""
+        return max(1.0, self.keys_a_tile / TILE)
 
 
 def training_memory(base: Base, adapter: Adapter, step: Step) -> Estimate:
@@ -84,6 +96,7 @@ def training_memory(base: Base, adapter: Adapter, step: Step) -> Estimate:
             Part("gradients", gradients, how),
             optimizer_part(adapter, step.optimizer),
             *_importance(adapter),
+            *_tiles(base, step),
             kept,
             work._replace(at_peak=late),
             logits._replace(at_peak=not late),
@@ -96,6 +109,16 @@ def _importance(adapter: Adapter) -> tuple[Part, ...]:
     if not adapter.adaptive:
         return ()
     return (Part("importance of ranks", 12 * adapter.parameters, "12 bytes a number"),)
+
+
+def _tiles(base: Base, step: Step) -> tuple[Part, ...]:
+    """Which query of a packed row looks at which key: yes and no, and as numbers for all layers."""
+    if not step.keys_a_tile:
+        return ()
+    pairs = step.tokens * step.keys_a_tile
+    sharing = base.shape.heads // base.shape.kv_heads
+    size = pairs * (1 + base.active_bytes * sharing)
+    return (Part("tiles of a packed row", size, f"{step.keys_a_tile:,} keys a tile"),)
 
 
 def optimizer_part(adapter: Adapter, optimizer: str) -> Part:
@@ -136,31 +159,33 @@ def _kept(base: Base, adapter: Adapter, step: Step) -> Part:
         size = len(layers) * step.tokens * a * h
         return Part("activations: layer inputs", size, f"{step.tokens:,} tokens × {len(layers)} layers")
     own = a * h if a == 4 else 0  # the first norm keeps its input; in bfloat16 a copy of it
-    each = sum(own + _saved(base, adapter, layer) for layer in layers)
-    return Part("activations: kept", step.tokens * each, f"{step.tokens:,} tokens × {len(layers)} layers")
+    each = sum(own + _saved(base, adapter, layer, step) for layer in layers)
+    return Part(
+        "activations: kept", round(step.tokens * each), f"{step.tokens:,} tokens × {len(layers)} layers"
+    )
 
 
 def _work(base: Base, adapter: Adapter, step: Step) -> Part:
     """What the layer at work holds on top; with checkpointing that is all it keeps, computed again."""
     a, h, i = base.active_bytes, base.shape.hidden, base.shape.intermediate
-    saved = max(_saved(base, adapter, layer) for layer in _graph_layers(base, adapter))
+    saved = max(_saved(base, adapter, layer, step) for layer in _graph_layers(base, adapter))
     if a == 4:
         brief = step.tokens * (4 * h + 4 * i) + base.unpacked_bytes
     else:
         brief = step.tokens * 12 * h + max(step.tokens * 4 * i, base.unpacked_bytes)
     if not step.gradient_checkpointing:
         return Part("activations: gradients at work", brief, "in the backward pass of one layer")
-    size = step.tokens * saved + brief
+    size = round(step.tokens * saved) + brief
     return Part("activations: one layer at work", size, f"{size // step.tokens:,} bytes a token")
 
 
-def _saved(base: Base, adapter: Adapter, layer: int) -> int:
+def _saved(base: Base, adapter: Adapter, layer: int, step: Step) -> float:
     """Bytes a token that one layer keeps for its backward pass, its own input left out."""
     shape, a = base.shape, base.active_bytes
     h, q, i = shape.hidden, shape.query, shape.intermediate
     names = adapter.layers.get(layer, frozenset())
     norms = 8 * h if a == 2 else 4 * h
-    attention = 2 * a * (q + shape.key) + 4 * shape.heads
+    attention = 2 * a * (q + shape.key * step.keys_a_token) + 4 * shape.heads
     feed_forward = 3 * a * i
     widths = {
         "q_proj": h,
@@ -177,6 +202,7 @@ def _saved(base: Base, adapter: Adapter, layer: int) -> int:
         # the attention's result is kept already; the norms' and the feed-forward's are kept once
         readers = (({"q_proj", "k_proj", "v_proj"}, h), ({"gate_proj", "up_proj"}, h), ({"down_proj"}, i))
         inputs = sum(width for some, width in readers if some & names)
+        inputs += q if step.keys_a_tile and "o_proj" in names else 0
     return norms + attention + feed_forward + 4 * inputs + 4 * adapter.rank * len(names)
 
 

@@ -7,26 +7,38 @@ for an attention that it does not know: so a row's tiles travel with the call, a
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, NamedTuple
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
+from torch.nn.functional import pad, scaled_dot_product_attention
 from transformers import AttentionInterface
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from verifier.packing.tiles import Tiles
 
 NAME = "shepherd_tiles"
 
 
-class TileTensors(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class TileTensors:
     """Tiles on a device: ``keys`` (tiles, most keys), ``sees`` (tiles, 1, size, most keys)."""
 
     size: int
     keys: Tensor
     sees: Tensor
+    _masks: dict[tuple[torch.dtype, int], Tensor] = field(default_factory=dict, repr=False)
+
+    def mask(self, dtype: torch.dtype, sharing: int) -> Tensor:
+        """What is added to the scores, shape ``(tiles, 1, sharing * size, most keys)``: one for all layers.
+
+        Given yes and no instead, each layer would make such a mask, and keep it for its backward pass.
+        """
+        if (dtype, sharing) not in self._masks:
+            added = torch.zeros_like(self.sees, dtype=dtype).masked_fill_(~self.sees, -torch.inf)
+            self._masks[dtype, sharing] = added.repeat(1, 1, sharing, 1)
+        return self._masks[dtype, sharing]
 
 
 def to_tensors(tiles: Tiles, device: torch.device) -> TileTensors:
@@ -39,7 +51,7 @@ def to_tensors(tiles: Tiles, device: torch.device) -> TileTensors:
 
 
 def attend(
-    module: Any,
+    _module: Any,
     query: Tensor,
     key: Tensor,
     value: Tensor,
@@ -53,7 +65,7 @@ def attend(
     """Attention of one packed row.
 
     Args:
-        module: the layer's attention; says how many queries share a key.
+        _module: the layer's attention.
         query: shape ``(1, heads, n, d)``.
         key: shape ``(1, key heads, n, d)``.
         value: as `key`.
@@ -66,30 +78,44 @@ def attend(
         Shape ``(1, n, heads, d)``, and no weights.
     """
     heads, length, width = query.shape[1:]
-    count = len(tiles.keys)
-    runs = pad(query[0], (0, 0, 0, count * tiles.size - length)).view(heads, count, tiles.size, width)
-    found, _weights = sdpa_attention_forward(
-        module,
-        runs.transpose(0, 1),
+    key_heads, count, size = key.shape[1], len(tiles.keys), tiles.size
+    sharing = heads // key_heads
+    # Queries that share a key head stand behind one another, so that no key is copied for each of them.
+    runs = pad(query[0], (0, 0, 0, count * size - length)).view(key_heads, sharing, count, size, width)
+    found = scaled_dot_product_attention(
+        runs.permute(2, 0, 1, 3, 4).reshape(count, key_heads, sharing * size, width),
         key[0][:, tiles.keys].transpose(0, 1),
         value[0][:, tiles.keys].transpose(0, 1),
-        tiles.sees,
-        dropout=dropout,
-        scaling=scaling,
-        is_causal=False,
+        tiles.mask(query.dtype, sharing),
+        dropout_p=dropout,
+        scale=scaling,
     )
-    return found.reshape(1, count * tiles.size, heads, width)[:, :length], None
+    found = found.view(count, key_heads, sharing, size, width).permute(0, 3, 1, 2, 4)
+    return found.reshape(1, count * size, heads, width)[:, :length], None
 
 
 AttentionInterface.register(NAME, attend)
 
 
-@contextmanager
-def along_paths(model: Any) -> Iterator[None]:
+def along_paths(model: Any) -> AbstractContextManager[None]:
     """For a while a model's attention is `attend`."""
+    return _attention(model, NAME)
+
+
+def recomputed_alike(model: Any) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+    """For `torch.utils.checkpoint`: what a layer is run under, and what it is run under once more.
+
+    A layer looks up its attention when it runs, and where activations are not kept it runs again in the
+    backward pass, when `along_paths` is over: it is then given the attention that it has now.
+    """
+    return nullcontext(), _attention(model, model.config.get_text_config()._attn_implementation)
+
+
+@contextmanager
+def _attention(model: Any, name: str) -> Iterator[None]:
     config = model.config.get_text_config()
     before = config._attn_implementation
-    config._attn_implementation = NAME
+    config._attn_implementation = name
     try:
         yield
     finally:

@@ -1,4 +1,7 @@
-"""Hidden states at the tags of a pass, packed or padded: the one place where a body is run on solutions."""
+"""Hidden states at the tags of a pass, packed or padded: the one place where a body is run on solutions.
+
+Gradients flow through what is read, as through the model's own forward.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +14,22 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from verifier.packing.attention import along_paths, to_tensors
-from verifier.packing.passes import Packed, Padded, Pass
+from verifier.packing.passes import Packed, Padded, Pass, plan_passes
 
 if TYPE_CHECKING:
     from verifier.model import TagReader
 
 _TRIED = (np.array([1, 2, 3, 4, 5]), np.array([1, 2, 3, 5, 4, 3]), np.array([1, 2]))
 """Two solutions that share a beginning, and the beginning of one."""
+
+
+def passes_for(reader: TagReader, sequences: Sequence[NDArray[np.integer]], budget: int) -> list[Pass]:
+    """The passes of at most ``budget`` tokens that read all sequences with the least work this model can do.
+
+    Packed rows only where the model reads them, and where every layer sees the whole of each sequence.
+    """
+    longest = max(map(len, sequences), default=0)
+    return plan_passes(sequences, budget, reader.work, may_pack=0 < longest <= reader.window and reader.packs)
 
 
 def read_pass(
@@ -60,11 +72,13 @@ def can_pack(reader: TagReader) -> bool:
     reader.body.eval()
     try:
         mine = _run_packed(reader, packed)[_tensor(np.concatenate(row.places), reader)]
+        theirs = _read_padded(
+            reader, alone, [_TRIED[i] for i in row.members], [every[i] for i in row.members], 0
+        )
     except Exception:  # another library's code: whatever it says of an attention that it does not know
         return False
     finally:
         reader.body.train(training)
-    theirs = _read_padded(reader, alone, [_TRIED[i] for i in row.members], [every[i] for i in row.members], 0)
     tolerance = 1e-4 if mine.dtype == torch.float32 else 0.1
     return bool((mine.float() - theirs.float()).norm() <= tolerance * theirs.float().norm())
 

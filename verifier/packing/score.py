@@ -9,8 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from verifier.packing.passes import plan_passes
-from verifier.packing.read import read_pass
+from verifier.packing.read import passes_for, read_pass
 from verifier.packing.room import is_out_of_memory
 
 if TYPE_CHECKING:
@@ -43,11 +42,10 @@ def score_packed(
         for solution, read in zip(solutions, tags, strict=True)
     ]
     left = [row for row, each in enumerate(sequences) if len(each)]
-    may_pack = bool(left) and max(map(len, sequences)) <= reader.window and reader.packs
     while left:
         mine, read = [sequences[row] for row in left], [tags[row] for row in left]
         done: set[int] = set()
-        for each in plan_passes(mine, reader.room.tokens(batch_tokens), reader.work, may_pack=may_pack):
+        for each in passes_for(reader, mine, reader.room.tokens(batch_tokens)):
             try:
                 hidden = read_pass(reader, each, mine, read, pad_id)
             except RuntimeError as error:

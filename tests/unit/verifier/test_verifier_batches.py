@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shepherd.errors import ShepherdError
 from shepherd.records import StepRow
 from verifier.batches import (
     EncodedRow,
-    collate,
+    EncodedRows,
     encode_rows,
     fixed_batches,
     make_plan,
     plan_digest,
     shuffle_labels,
+    supervised,
 )
-from verifier.heldout import first_questions, split_by_question
+from verifier.data.corpus import corpus_of
+from verifier.grouped import plan_by_question
+from verifier.heldout import split_by_question
+from verifier.packing.tree import count_unique
+from verifier.split import first_questions
 from verifier.tags import resolve
 
 
@@ -49,18 +53,10 @@ def test_null_labels_are_no_targets_and_soft_ones_are_kept(tiny_tokenizer: Any) 
     assert rows.rows_unlabelled == 1
     # Nothing is read after the last labelled step.
     assert len(rows.rows[0].ids) == rows.rows[0].tags[1] + 1
-    batch = collate(rows.rows, pad_id=0)
-    assert batch.targets.tolist() == [0.25, 1.0]
-    assert (batch.ids.flatten()[batch.at] == contract.tag_id).all()
-    assert batch.at.tolist() == [int(rows.rows[0].tags[1]), batch.ids.shape[1] + int(rows.rows[1].tags[0])]
-
-
-def test_a_batch_without_a_supervised_step_is_an_error() -> None:
-    row = EncodedRow(
-        np.zeros(3, np.int32), np.array([2], np.int32), np.array([np.nan], np.float32), _row(None)
-    )
-    with pytest.raises(ShepherdError, match="no supervised step"):
-        collate([row], pad_id=0)
+    first, second = map(supervised, rows.rows)
+    assert (first.labels.tolist(), second.labels.tolist()) == ([0.25], [1.0])
+    assert first.tags.tolist() == [rows.rows[0].tags[1]]
+    assert rows.rows[0].ids[first.tags].tolist() == [contract.tag_id]
 
 
 _lengths = st.lists(st.integers(1, 60), min_size=1, max_size=300).map(np.array)
@@ -114,12 +110,12 @@ def test_at_most_half_of_what_a_fixed_batch_computes_is_padding(lengths: Any, ba
 
 
 def test_shuffled_labels_are_the_same_labels_elsewhere(tiny: Any) -> None:
-    rows = tiny.make_rows(100)
-    shuffled = shuffle_labels(rows, seed=0)
-    labels, mixed = ([label for row in each for label in row.labels] for each in (rows, shuffled))
-    assert sorted(labels) == sorted(mixed)
-    assert labels != mixed
-    assert [(row.question, row.steps) for row in rows] == [(row.question, row.steps) for row in shuffled]
+    corpus = corpus_of(tiny.make_rows(100))
+    shuffled = shuffle_labels(corpus.labels, seed=0)
+    assert sorted(corpus.labels) == sorted(shuffled)
+    assert corpus.labels.tolist() != shuffled.tolist()
+    with_gaps = np.where(np.arange(len(shuffled)) % 3, corpus.labels, np.nan)
+    assert np.isnan(shuffle_labels(with_gaps, seed=0)).tolist() == np.isnan(with_gaps).tolist()
 
 
 def test_no_question_is_trained_on_and_held_out(tiny: Any) -> None:
@@ -133,17 +129,63 @@ def test_no_question_is_trained_on_and_held_out(tiny: Any) -> None:
     assert split_by_question(rows, 0.0, seed=0, limit=None).heldout == []
 
 
-def test_a_limit_keeps_whole_questions(tiny: Any) -> None:
-    rows = tiny.make_rows(40)
-    kept = first_questions(rows, 5)
-    assert 5 <= len(kept) < 40
-    assert rows[len(kept)].question != kept[-1].question
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=30), st.integers(1, 31))
+def test_a_limit_keeps_whole_questions(numbers: list[int], limit: int) -> None:
+    kept = first_questions(np.arange(len(numbers)), np.array(numbers), limit).tolist()
+    assert kept == list(range(len(kept)))
+    assert len(kept) >= min(limit, len(numbers))
+    assert len(kept) == len(numbers) or numbers[len(kept)] != numbers[len(kept) - 1]
+    assert len(kept) <= limit or len(set(numbers[limit - 1 : len(kept)])) == 1  # no more than it takes
 
 
 def test_the_digest_knows_rows_and_order(tiny: Any, tiny_tokenizer: Any) -> None:
     contract = resolve(tiny_tokenizer)
     rows = encode_rows(tiny.make_rows(8), tiny_tokenizer, contract, 512)
-    other = encode_rows(shuffle_labels(tiny.make_rows(8), 1), tiny_tokenizer, contract, 512)
+    other = encode_rows(
+        tiny.make_rows(8), tiny_tokenizer, contract, 512, lambda labels, _: shuffle_labels(labels, 1)
+    )
     plan = [np.arange(4), np.arange(4, 8)]
     digests = {plan_digest(rows, plan), plan_digest(rows, plan[::-1]), plan_digest(other, plan)}
     assert len(digests) == 3
+
+
+_sequences = st.lists(
+    st.tuples(st.integers(0, 3), st.lists(st.integers(0, 2), min_size=1, max_size=20)),
+    min_size=1,
+    max_size=40,
+)
+
+
+@given(_sequences, st.integers(1, 120), st.one_of(st.none(), st.integers(1, 9)), st.integers(0, 3))
+def test_grouped_rows_of_a_question_stand_together(
+    drawn: list[tuple[int, list[int]]], batch_tokens: int, batch_solutions: int | None, seed: int
+) -> None:
+    rows = [np.array([90 + question, *ids]) for question, ids in drawn]
+    questions = np.array([question for question, _ in drawn])
+
+    def plan(**changed: Any) -> list[list[int]]:
+        given = {"batch_tokens": batch_tokens, "batch_solutions": batch_solutions, "seed": seed, **changed}
+        return [batch.tolist() for batch in plan_by_question(rows, questions, epochs=1, **given)]
+
+    batches = plan()
+    assert batches == plan()
+    order = [row for batch in batches for row in batch]
+    assert sorted(order) == list(range(len(rows)))
+    begun = [row for at, row in enumerate(order) if not at or questions[order[at - 1]] != questions[row]]
+    assert len(begun) == len(set(questions.tolist()))  # no question is left and taken up again
+    for batch in batches:
+        assert len(batch) == 1 or count_unique([rows[row] for row in batch]) <= batch_tokens
+        assert batch_solutions is None or len(batch) <= batch_solutions
+    for one, other in itertools.pairwise(batches):  # none is cut without need
+        joined = [*one, other[0]]
+        too_many = batch_solutions is not None and len(joined) > batch_solutions
+        assert too_many or count_unique([rows[row] for row in joined]) > batch_tokens
+    if len(begun) == 4:
+        others = [plan(seed=each) for each in range(8)]
+        assert any(other != others[0] for other in others)
+
+
+def test_questions_are_numbered_as_they_come() -> None:
+    ids, label = np.zeros(1, np.int32), np.zeros(1, np.float32)
+    rows = [EncodedRow(ids, ids, label, _row(1.0, question=each)) for each in "baab"]
+    assert EncodedRows(rows, 0, 0, 0, 0).questions.tolist() == [0, 1, 1, 0]

@@ -6,6 +6,7 @@ import json
 import math
 import random
 import shutil
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -136,9 +137,7 @@ def test_only_the_last_tag_of_a_whole_solution_is_supervised(tiny: Any, tiny_tok
     contract = resolve(tiny_tokenizer)
 
     def encoded(some: list[StepRow], max_length: int) -> EncodedRows:
-        return encode_rows(
-            some, tiny_tokenizer, contract, max_length, lambda row: outcome_labels(row, "last")
-        )
+        return encode_rows(some, tiny_tokenizer, contract, max_length, partial(outcome_labels, label="last"))
 
     found = encoded(rows, 512)
     for row, original in zip(found.rows, rows, strict=True):

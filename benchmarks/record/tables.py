@@ -105,6 +105,21 @@ def scoring_rounded(result: Result) -> str:
     )
 
 
+def heap(result: Result) -> str:
+    """Seconds of a pass in memory that was kept and in new memory."""
+    return _table(
+        ("tokens a pass", "kept, s", "new, s", "new over kept"),
+        (
+            (
+                f"{int(tokens):,}",
+                *(", ".join(f"{each:.2f}" for each in seconds[how]) for how in ("kept", "new")),
+                f"{median(seconds['new']) / median(seconds['kept']):.2f}",
+            )
+            for tokens, seconds in result["passes"].items()
+        ),
+    )
+
+
 def startup(result: Result) -> str:
     """Seconds and memory of a training's start, without the store, with it empty, with it full."""
     rows = f"{result['rows']:,} rows, {result['file_bytes'] / _MIB:,.0f} MiB"
@@ -279,6 +294,7 @@ TABLES = {
     "scoring": Table("scoring", scoring),
     "scoring_rounded": Table("scoring", scoring_rounded),
     "startup": Table("startup", startup),
+    "heap": Table("heap", heap),
     "training_counts": Table("training", training_counts),
     "training": Table("training", training),
     "sampling": Table("sampling", sampling),

@@ -6,7 +6,7 @@ Gradients flow through what is read, as through the model's own forward.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -14,16 +14,54 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from verifier.packing.attention import along_paths, to_tensors
-from verifier.packing.passes import Packed, Padded, Pass, plan_passes
-
-if TYPE_CHECKING:
-    from verifier.model import TagReader
+from verifier.packing.passes import Packed, Padded, Pass, Work, plan_passes
 
 _TRIED = (np.array([1, 2, 3, 4, 5]), np.array([1, 2, 3, 5, 4, 3]), np.array([1, 2]))
 """Two solutions that share a beginning, and the beginning of one."""
 
 
-def passes_for(reader: TagReader, sequences: Sequence[NDArray[np.integer]], budget: int) -> list[Pass]:
+class Readable(Protocol):
+    """What packing asks of a model that reads: `verifier.model.TagReader` is one.
+
+    Attributes:
+        model: whose configuration names the attention.
+        body: the model without its head.
+    """
+
+    model: Any
+    body: Any
+
+    @property
+    def device(self) -> torch.device:
+        """Where tokens go."""
+        ...
+
+    @property
+    def vocabulary(self) -> int:
+        """Tokens that it knows."""
+        ...
+
+    @property
+    def window(self) -> int:
+        """Most tokens that every layer sees."""
+        ...
+
+    @property
+    def work(self) -> Work:
+        """What a token and a pair of tokens cost."""
+        ...
+
+    @property
+    def packs(self) -> bool:
+        """Does it read packed rows?"""
+        ...
+
+    def hidden(self, ids: Tensor, at: Tensor) -> Tensor:
+        """Hidden states ``(n_tags, d)`` at flat positions of right-padded ids."""
+        ...
+
+
+def passes_for(reader: Readable, sequences: Sequence[NDArray[np.integer]], budget: int) -> list[Pass]:
     """The passes of at most ``budget`` tokens that read all sequences with the least work this model can do.
 
     Packed rows only where the model reads them, and where every layer sees the whole of each sequence.
@@ -33,7 +71,7 @@ def passes_for(reader: TagReader, sequences: Sequence[NDArray[np.integer]], budg
 
 
 def read_pass(
-    reader: TagReader,
+    reader: Readable,
     each: Pass,
     sequences: Sequence[NDArray[np.integer]],
     tags: Sequence[NDArray[np.integer]],
@@ -57,7 +95,7 @@ def read_pass(
 
 
 @torch.no_grad()
-def can_pack(reader: TagReader) -> bool:
+def can_pack(reader: Readable) -> bool:
     """Does the model give packed solutions the states that it gives them alone? It is tried, not looked up.
 
     An architecture whose attention is its own, or that looks at more than tokens and positions, does not.
@@ -83,7 +121,7 @@ def can_pack(reader: TagReader) -> bool:
     return bool((mine.float() - theirs.float()).norm() <= tolerance * theirs.float().norm())
 
 
-def _run_packed(reader: TagReader, each: Packed) -> Tensor:
+def _run_packed(reader: Readable, each: Packed) -> Tensor:
     """Hidden states of all tokens of a packed row; shape ``(n, d)``."""
     row, device = each.row, reader.device
     with along_paths(reader.model):
@@ -97,7 +135,7 @@ def _run_packed(reader: TagReader, each: Packed) -> Tensor:
 
 
 def _read_padded(
-    reader: TagReader,
+    reader: Readable,
     each: Padded,
     sequences: Sequence[NDArray[np.integer]],
     tags: Sequence[NDArray[np.integer]],
@@ -113,5 +151,5 @@ def _read_padded(
     return reader.hidden(_tensor(ids, reader), _tensor(at, reader))
 
 
-def _tensor(array: NDArray[np.integer], reader: TagReader) -> Tensor:
+def _tensor(array: NDArray[np.integer], reader: Readable) -> Tensor:
     return torch.from_numpy(np.asarray(array, dtype=np.int64)).to(reader.device)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import torch
 
@@ -11,9 +9,7 @@ from shepherd.errors import ShepherdError
 from shepherd.runs import announce
 from verifier.packing.allocations import Allocations
 from verifier.packing.passes import Padded, Pass
-
-if TYPE_CHECKING:
-    from verifier.model import TagReader
+from verifier.packing.read import Readable, read_pass
 
 _TRIED_TOKENS = 256
 _SHARE = 0.5
@@ -30,7 +26,7 @@ class Room:
         reader: the model.
     """
 
-    def __init__(self, reader: TagReader) -> None:
+    def __init__(self, reader: Readable) -> None:
         self.reader = reader
         self._tokens: int | None = None
 
@@ -69,8 +65,6 @@ class Room:
     @torch.no_grad()
     def _measure(self) -> tuple[float, int]:
         """Bytes that a token of a pass takes beyond the weights, and the bytes that are free."""
-        from verifier.packing.read import read_pass
-
         reader = self.reader
         ids = np.arange(_TRIED_TOKENS) % reader.vocabulary
         tried = Padded((0,), _TRIED_TOKENS)

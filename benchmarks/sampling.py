@@ -77,7 +77,7 @@ def main() -> None:
             whole = settings | {"batch": len(problems)}
             found[name].append(sampled("vllm", whole, problems, CORES, VLLM / "bin" / "python"))
         for each in found[name]:
-            each["times_slower"] = found[name][0]["candidates_a_second"] / each["candidates_a_second"]
+            each["times_slower"] = found[name][0]["tokens_a_second"] / each["tokens_a_second"]
     result = {"n": n, "seed": demo.seed, "chunk": 512, "generators": found}
     show("sampling", result)
     if not asked.smoke:

@@ -47,10 +47,12 @@ from verifier.packing.allocations import Allocations
 from verifier.packing.score import score_packed
 from verifier.tags import EncodedSolution, encode, resolve
 
-SIZES = (1, 4, 13)
+SIZES = (1, 4, 13, 16)
 BUDGET = 16_384
 """As `shepherd score` has it; what is measured of memory and caches makes passes smaller."""
 GOES = 3
+CLOSE = 1e-5
+"""How near to ours the rivals' scores have to be: they compute the same."""
 LABELS = (7, 8)
 NAMES: dict[Any, str] = {arrival: "as they come, all logits", a_step: "a pass a step"}
 
@@ -151,6 +153,9 @@ def measure(name: str, pools: Sequence[ProblemPool], smoke: bool) -> dict[str, A
                 "largest_difference": difference(scores, found),
             }
         )
+    for each in rows[1:]:
+        if each["largest_difference"] > CLOSE:
+            raise SystemExit(f"{each['method']}: scores differ from ours by {each['largest_difference']:.1e}")
     for each in rows:
         each["of_floor"] = each["seconds"] / floor_s
         each["times_ours"] = each["seconds"] / seconds

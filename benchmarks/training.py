@@ -54,6 +54,8 @@ PACKED, UNPACKED = "packed", "a row a solution"
 RECOMPUTED = "packed, activations computed again"
 SFT, PRM = "SFTTrainer (TRL 1.16), head at labels alone", "PRMTrainer (TRL 1.13)"
 SFT_ON_CPU = "SFTTrainer as it is on a CPU"
+CLOSE = 1e-3
+"""How near to ours the rivals' losses have to be: they compute the same."""
 
 
 def main() -> None:
@@ -229,6 +231,8 @@ def compare(found: list[dict[str, Any]]) -> None:
         each["times_larger"] = each["peak_bytes"] / mine["peak_bytes"]
         apart = [abs(a - b) for a, b in zip(mine["losses"], each["losses"], strict=False)]
         each["first_loss_apart"], each["losses_apart"] = apart[0], max(apart)
+        if max(apart) > CLOSE:
+            raise SystemExit(f"{each['method']}: losses differ from ours by {max(apart):.1e}")
 
 
 def beside(plan: Prepared, folder: Path, size: int, threads: int, versions: dict[str, str]) -> Watched:

@@ -1,8 +1,7 @@
 """The allocator of a process that computes on the CPU: freed memory is kept for the next tensor.
 
 glibc gives a block of some megabytes back to the kernel as soon as it is freed, and every page of the next
-tensor is faulted in again: for an elementwise operation on 4,096 tokens that takes four times as long as the
-operation itself (benchmarks/NOTES.md).
+tensor is faulted in again. `heap.py` in benchmarks/ has what that costs.
 """
 
 from __future__ import annotations

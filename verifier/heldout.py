@@ -22,7 +22,7 @@ from verifier.packing.read import passes_for, read_pass
 from verifier.split import split_places
 
 _PLANNED_TOGETHER = 512
-"""Rows: a question's stand together, and the tiles of all passes that are planned are in memory at once."""
+"""Rows: a question's stand together, so that little is read twice."""
 
 
 class Split(NamedTuple):

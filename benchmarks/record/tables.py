@@ -41,6 +41,7 @@ def scoring_counts(result: Result) -> str:
             "all logits, GiB",
             "floor, s",
             "at GFLOP/s",
+            "attention's share of ours",
         ),
         (
             (
@@ -51,6 +52,7 @@ def scoring_counts(result: Result) -> str:
                 f"{pool['logit_bytes_avoided'] / _GIB:.2f}",
                 f"{pool['floor_seconds']:.2f}",
                 f"{pool['matmul_operations_a_second'] / 1e9:.0f}",
+                f"{pool['attention_share']:.0%}",
             )
             for name, pool in result["pools"].items()
             for counts in (pool["counts"],)

@@ -19,7 +19,7 @@ from verifier.packing.tiles import Tiles, count_pairs, cut_tiles
 from verifier.packing.tree import Row, lay_out
 
 TILE = 64
-"""Tokens in a tile: measured in benchmarks/, see NOTES.md there."""
+"""Tokens in a tile; `scoring.py --sweep` in benchmarks/ has others."""
 
 
 class Work(NamedTuple):

@@ -12,11 +12,13 @@ from verifier.packing.passes import Padded, Pass
 from verifier.packing.read import Readable, read_pass
 
 _TRIED_TOKENS = 256
+"""The shorter of the passes that are measured; no pass is made smaller by what they show."""
 _SHARE = 0.5
 """Of the memory that is free: other processes, fragments, and what a library holds inside have the rest."""
 
-_CPU_BYTES = 64 << 20
-"""Of a pass on a CPU: what no longer fits its caches is not read faster (benchmarks/NOTES.md)."""
+_CPU_BYTES, _CPU_TOKENS = 64 << 20, 1024
+"""Of a pass on a CPU: what no longer fits its caches is not read faster (`benchmarks/scoring.py --sweep`).
+It has so many tokens all the same: with fewer, weights would be unpacked and questions read too often."""
 
 
 class Room:
@@ -37,11 +39,12 @@ class Room:
         same bits.
         """
         if self._tokens is None:
-            bytes_a_token, free = self._measure()
-            share = _SHARE * free
-            if self.reader.device.type == "cpu":
-                share = min(share, _CPU_BYTES)
-            fit = max(_TRIED_TOKENS, int(share / bytes_a_token))
+            try:
+                fit = self._fit()
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+                fit = _TRIED_TOKENS
             self._tokens = 1 << (fit.bit_length() - 1)
         return min(most, self._tokens)
 
@@ -62,27 +65,35 @@ class Room:
             torch.cuda.empty_cache()
         announce(f"out of memory on a pass of {size:,} tokens: going on with {self._tokens:,}")
 
+    def _fit(self) -> int:
+        """Tokens that fit: by what a pass takes more when it is longer, beside what any pass takes."""
+        short = max(1, min(_TRIED_TOKENS, self.reader.window // 2))
+        (less, _), (more, free) = self._measure(short), self._measure(2 * short)
+        bytes_a_token = max(1.0, (more - less) / short)
+        fixed = max(0.0, less - short * bytes_a_token)
+        fit = (_SHARE * free - fixed) / bytes_a_token
+        if self.reader.device.type == "cpu":
+            fit = min(fit, max(_CPU_TOKENS, _CPU_BYTES / bytes_a_token))
+        return max(_TRIED_TOKENS, int(fit))
+
     @torch.no_grad()
-    def _measure(self) -> tuple[float, int]:
-        """Bytes that a token of a pass takes beyond the weights, and the bytes that are free."""
+    def _measure(self, tokens: int) -> tuple[int, int]:
+        """Bytes that a pass takes beyond the weights, and the bytes that are free."""
         reader = self.reader
-        ids = np.arange(_TRIED_TOKENS) % reader.vocabulary
-        tried = Padded((0,), _TRIED_TOKENS)
-        tags = np.arange(0, _TRIED_TOKENS, 16)
+        ids, tags = np.arange(tokens) % reader.vocabulary, np.arange(0, tokens, 16)
+        tried = Padded((0,), tokens)
         if reader.device.type == "cuda":
             before = torch.cuda.memory_allocated(reader.device)
             torch.cuda.reset_peak_memory_stats(reader.device)
             read_pass(reader, tried, [ids], [tags])
             used = torch.cuda.max_memory_allocated(reader.device) - before
             cached = torch.cuda.memory_reserved(reader.device) - torch.cuda.memory_allocated(reader.device)
-            free = torch.cuda.mem_get_info(reader.device)[0] + cached
-        else:
-            import psutil
+            return used, torch.cuda.mem_get_info(reader.device)[0] + cached
+        import psutil
 
-            with Allocations() as counted:
-                read_pass(reader, tried, [ids], [tags])
-            used, free = counted.peak, psutil.virtual_memory().available
-        return used / _TRIED_TOKENS, free
+        with Allocations() as counted:
+            read_pass(reader, tried, [ids], [tags])
+        return counted.peak, psutil.virtual_memory().available
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:

@@ -148,11 +148,17 @@ def test_4_bit_bases_and_adapters_pack(quantization: str, dtype: str, tmp_path: 
         np.testing.assert_allclose(scores, _alone(reader, each), atol=tolerance, rtol=0)
 
 
-def test_an_architecture_that_does_not_pack_is_found_out_and_read_in_batches() -> None:
+def test_an_architecture_that_does_not_pack_is_found_out_and_read_in_batches(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     """Bloom adds a slope by distance in the row, which positions do not move."""
     config = BloomConfig(hidden_size=48, n_layer=2, n_head=4, vocab_size=VOCABULARY, initializer_range=0.2)
+    assert not TagReader(_reader(config).model.to(torch.bfloat16), None).packs  # type: ignore[arg-type]
     reader = _reader(config)
+    capsys.readouterr()
     assert not reader.packs
+    said = capsys.readouterr().err
+    assert said == "BloomForCausalLM reads no packed rows: solutions are read in padded batches\n"
     pool = [_solution([501] * 12 + [each] * 9) for each in range(5)]
     for each, scores in zip(pool, score_packed(reader, pool, 4096), strict=True):
         np.testing.assert_allclose(scores, _alone(reader, each), atol=1e-5, rtol=0)
@@ -256,6 +262,35 @@ def test_memory_decides_how_many_tokens_a_pass_has(llama: TagReader, monkeypatch
     assert 2**24 / 16_384 < sizes[1 << 24] < 2**24 / 512
     assert sizes[1 << 30] == sizes[1 << 40] == 8 * sizes[1 << 24]  # a CPU's caches have no more
     assert TagReader(llama.model, llama.head).room.tokens(100) == 100
+
+
+@pytest.mark.parametrize(
+    ("fixed", "a_token", "free", "tokens"),
+    [
+        (0, 1 << 10, 1 << 40, 1 << 16),  # as many as the caches hold
+        (1 << 28, 1 << 10, 1 << 40, 1 << 16),  # unpacked weights are no token's
+        (1 << 28, 1 << 10, (1 << 29) + (1 << 25), 1 << 14),  # and are no room for tokens
+        (1 << 28, 1 << 20, 1 << 40, 1 << 10),  # tokens of a large model
+        (1 << 28, 1 << 20, 1 << 20, 1 << 8),  # nothing fits: it is tried
+    ],
+)
+def test_a_pass_has_what_its_tokens_take_beside_what_any_pass_takes(
+    llama: TagReader, fixed: int, a_token: int, free: int, tokens: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room = TagReader(llama.model, llama.head).room
+    monkeypatch.setattr(room, "_measure", lambda tokens: (fixed + a_token * tokens, free))
+    assert room.tokens(1 << 30) == tokens
+
+
+def test_memory_that_runs_out_while_it_is_measured_gives_the_smallest_pass(
+    llama: TagReader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: int) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    room = TagReader(llama.model, llama.head).room
+    monkeypatch.setattr(room, "_measure", full)
+    assert room.tokens(1 << 30) == 256
 
 
 def test_weights_are_no_part_of_a_pass(llama: TagReader) -> None:

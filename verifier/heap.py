@@ -26,4 +26,5 @@ def keep_freed_memory() -> bool:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError):  # a libc without it
         return False
-    return bool(mallopt(_MMAP_THRESHOLD, _BLOCK_BYTES)) and bool(mallopt(_TRIM_THRESHOLD, 2**31 - 1))
+    told = [mallopt(_MMAP_THRESHOLD, _BLOCK_BYTES), mallopt(_TRIM_THRESHOLD, 2**31 - 1)]  # one may be refused
+    return all(told)

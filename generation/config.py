@@ -279,6 +279,7 @@ class DemoConfig(Config):
     strong: DemoGenerator = DemoGenerator(model="embedded:strong")
     verifier: str = "embedded"
     threads: int | None = Field(1, ge=1)
+    chunk: int = Field(2048, ge=1)
     training: TrainingConfig = TrainingConfig()
     budget_s: dict[str, int] = Field(default_factory=dict)
     seed: int = Field(0, ge=0)

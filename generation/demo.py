@@ -99,6 +99,7 @@ def _rerank(
         verifier=config.verifier,
         controls={SHORT_ROW: str(short)},
         threads=config.threads,
+        chunk=config.chunk,
         seed=config.seed,
         store=False,  # a demonstration computes, and its budgets are about that
     )

@@ -16,7 +16,7 @@ from shepherd.store import Store, warn
 from verifier.adapter import find_adapter
 from verifier.device import device_kind
 
-RECIPE = 2
+RECIPE = 3
 """To be raised when the same key would be sampled to other candidates: a change of prompts or of drawing."""
 
 _COMPUTES = {

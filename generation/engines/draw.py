@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from generation.engines.grouped import Grouped
+
 
 def uniforms(seed: int, key: str, index: int, count: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
     """Draw the ``count`` numbers in [0, 1) of one candidate; a longer stream begins with a shorter.
@@ -25,25 +27,26 @@ def uniforms(seed: int, key: str, index: int, count: int) -> np.ndarray[tuple[in
     return np.random.Generator(np.random.Philox(key=int.from_bytes(name, "little"))).random(count)
 
 
-def draw(logits: Tensor, u: Tensor, temperature: float, top_p: float) -> Tensor:
-    """Choose one token a row by inverting the cumulative distribution at ``u``.
+def draw(logits: Tensor, u: Tensor, of: Tensor, temperature: float, top_p: float) -> Tensor:
+    """Choose one token a number by inverting the cumulative distribution of the number's row.
 
     Args:
         logits: Shape ``(rows, vocabulary)``, fp32.
-        u: Shape ``(rows,)``, in [0, 1), fp64.
+        u: Shape ``(numbers,)``, in [0, 1), fp64.
+        of: Row of each number, shape ``(numbers,)``.
         temperature: 0 takes the most likely token.
         top_p: 1 keeps every token.
 
     Returns:
-        Token ids, shape ``(rows,)``; a token of probability 0 is never one of them.
+        Token ids, shape ``(numbers,)``; a token of probability 0 is never one of them.
 
     Example:
-        >>> logits = torch.tensor([[0.0, 0.0]]).repeat(2, 1)
-        >>> draw(logits, torch.tensor([0.4, 0.6], dtype=torch.float64), 1.0, 1.0).tolist()
+        >>> even = torch.tensor([[0.0, 0.0]])
+        >>> draw(even, torch.tensor([0.4, 0.6], dtype=torch.float64), torch.tensor([0, 0]), 1.0, 1.0).tolist()
         [0, 1]
     """
     if temperature == 0.0:
-        return logits.argmax(-1)
+        return logits.argmax(-1)[of]
     p = torch.softmax(logits / temperature if temperature != 1.0 else logits, -1)
     if top_p < 1.0:
         ranked, order = p.sort(dim=-1, descending=True, stable=True)
@@ -51,7 +54,9 @@ def draw(logits: Tensor, u: Tensor, temperature: float, top_p: float) -> Tensor:
         p = torch.zeros_like(p).scatter_(-1, order, ranked.masked_fill(outside, 0.0))
     # fp64: in fp32 the sum over a vocabulary of 128,000 drifts by more than its rare tokens weigh
     mass = p.cumsum(-1, dtype=torch.float64)
-    target = u[:, None] * mass[:, -1:]
+    by_row = Grouped(of, len(logits))
+    targets = by_row.lay_out(u * mass[of, -1])
+    found = by_row.take_back(torch.searchsorted(mass, targets, right=True))
     # u * total can round up to the total itself, which no token exceeds
     last = (p > 0).to(torch.int8).flip(-1).argmax(-1)
-    return torch.minimum(torch.searchsorted(mass, target, right=True)[:, 0], p.shape[-1] - 1 - last)
+    return torch.minimum(found, p.shape[-1] - 1 - last[of])

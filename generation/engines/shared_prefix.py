@@ -1,8 +1,8 @@
-"""Attention for n candidates of one prompt: the prompt's keys are kept once a problem, not once a candidate.
+"""Attention for many continuations of one prompt: the prompt's keys are kept once a problem, not once a row.
 
 At n = 16 reading keys and values is most of what a decoding step costs, and most of them are the prompt's.
-Here a step reads the prompt once for all the candidates of a problem (as one matrix product), reads each
-candidate's own tokens, and joins the two softmaxes by their log-sum-exps, which is exact. The same idea is
+Here a step reads the prompt once for all the rows of a problem (as one matrix product), reads each row's own
+tokens, and joins the two softmaxes by their log-sum-exps, which is exact. The same idea is
 published as Hydragen (arXiv 2402.05099).
 
 Left out on purpose: sliding windows and attention biases; `refusal` says which models cannot be sampled.
@@ -17,6 +17,8 @@ from torch import Tensor
 from transformers import AttentionInterface, PreTrainedConfig, PreTrainedModel
 from transformers.cache_utils import Cache, CacheLayerMixin
 
+from generation.engines.grouped import Grouped
+
 NAME = "shepherd_shared_prefix"
 GROWTH_TOKENS = 64  # how far a slab is extended at a time: memory follows the texts, not the limit
 
@@ -29,15 +31,16 @@ class Pair(NamedTuple):
 
 
 class SharedPrefixLayer(CacheLayerMixin):
-    """Keys and values of one layer: those of prompts a problem, those of sampled tokens a candidate."""
+    """Keys and values of one layer: those of prompts a problem, those of sampled tokens a row."""
 
     is_sliding = False
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # transformers leaves it untyped
         self.prompts: Pair | None = None  # (problems, heads, longest prompt, head width) each
-        self.sampled: Pair | None = None  # (rows, heads, room, head width) each, filled up to length
+        self.sampled: Pair | None = None  # (places, heads, room, head width) each, filled up to length
         self.length = 0
+        self.most = 0  # places that will ever be needed
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
         """Nothing to prepare: the first update is the prompts'."""
@@ -49,19 +52,40 @@ class SharedPrefixLayer(CacheLayerMixin):
         if self.prompts is None:
             self.prompts = Pair(key_states.contiguous(), value_states.contiguous())  # read at every step
             return key_states, value_states
-        rows, heads, _, width = key_states.shape
-        if self.sampled is None or self.length == self.sampled.keys.shape[2]:
-            shape = (rows, heads, self.length + GROWTH_TOKENS, width)
-            grown = Pair(key_states.new_empty(shape), value_states.new_empty(shape))
-            if self.sampled is not None:
-                grown.keys[:, :, : self.length] = self.sampled.keys[:rows]
-                grown.values[:, :, : self.length] = self.sampled.values[:rows]
-            self.sampled = grown
-        keys, values = self.sampled
-        keys[:rows, :, self.length] = key_states[:, :, 0]
-        values[:rows, :, self.length] = value_states[:, :, 0]
+        self.make_room(key_states, self.length + 1)
+        assert self.sampled is not None
+        keys, values = (states[: len(key_states)] for states in self.sampled)
+        keys[:, :, self.length] = key_states[:, :, 0]
+        values[:, :, self.length] = value_states[:, :, 0]
         self.length += 1
-        return keys[:rows, :, : self.length], values[:rows, :, : self.length]
+        return keys[:, :, : self.length], values[:, :, : self.length]
+
+    def move(self, source: Tensor, target: Tensor, rows: int) -> None:
+        """Copy the sampled states of places ``source`` over those of ``target``; rows fill so many places."""
+        if self.sampled is None:
+            return
+        self.make_room(self.sampled.keys, self.length, rows)
+        for states in self.sampled:
+            states[target, :, : self.length] = states[source, :, : self.length]
+
+    def make_room(self, like: Tensor, tokens: int, rows: int | None = None) -> None:
+        """Have places for so many rows of so many tokens: memory follows what is sampled, not the limits."""
+        rows = len(like) if rows is None else rows
+        places, room = (0, 0) if self.sampled is None else self.sampled.keys.shape[0:3:2]
+        if rows <= places and tokens <= room:
+            return
+        # rows branch: there are places for twice as many, but for no more than candidates that go on
+        shape = (
+            max(rows, min(2 * rows, self.most)),
+            like.shape[1],
+            max(room, tokens + GROWTH_TOKENS - 1),
+            like.shape[3],
+        )
+        grown = Pair(like.new_empty(shape), like.new_empty(shape))
+        for new, old in zip(grown, self.sampled or (), strict=False):
+            kept = min(places, shape[0])
+            new[:kept, :, : self.length] = old[:kept, :, : self.length]
+        self.sampled = grown
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
         """Tokens that a query of this layer can see, and where they begin."""
@@ -94,11 +118,18 @@ class SharedPrefixCache(Cache):
         """Say which problem each row continues, shape ``(rows,)``; to be said again whenever rows change."""
         self.groups = Groups(problem_of_row, self.lengths, int(self.lengths.max()))
 
-    def move(self, source: Tensor, target: Tensor) -> None:
-        """Copy the sampled states of rows ``source`` over those of rows ``target``; prompts stay in place."""
+    def move(self, source: Tensor, target: Tensor, rows: int, most: int) -> None:
+        """Copy the sampled states of rows ``source`` over those of rows ``target``; prompts stay in place.
+
+        Args:
+            source: Rows, as they were; none of them is in ``target``.
+            target: Rows, as they are to be.
+            rows: How many there are then.
+            most: How many there can be from now on.
+        """
         for layer in self.of_layer:
-            for states in layer.sampled or ():
-                states[target, :, : layer.length] = states[source, :, : layer.length]
+            layer.most = most
+            layer.move(source, target, rows)
 
     def keep_problems(self, problems: Tensor) -> None:
         """Drop the prompts of all problems but these."""
@@ -109,22 +140,12 @@ class SharedPrefixCache(Cache):
                 layer.prompts = Pair(*(x[problems, :, :longest].contiguous() for x in layer.prompts))
 
 
-class Groups:
-    """Rows arranged by problem: a padded table ``(problems, most rows of one)`` and the way back."""
+class Groups(Grouped):
+    """Rows arranged by problem, and what of a problem's padded prompt is not there."""
 
     def __init__(self, problem_of_row: Tensor, lengths: Tensor, longest: int) -> None:
-        device = problem_of_row.device
-        order = problem_of_row.argsort(stable=True)
-        counts = problem_of_row.bincount(minlength=len(lengths))
-        self.problems, self.width = len(lengths), int(counts.max())
-        starts = counts.cumsum(0) - counts
-        of = problem_of_row[order]
-        place = of * self.width + torch.arange(len(order), device=device) - starts[of]
-        self.table = torch.zeros(self.problems * self.width, dtype=torch.long, device=device)
-        self.table[place] = order
-        self.back = torch.empty_like(order)
-        self.back[order] = place
-        beyond = torch.arange(longest, device=device)[None] >= lengths[:, None]
+        super().__init__(problem_of_row, len(lengths))
+        beyond = torch.arange(longest, device=lengths.device)[None] >= lengths[:, None]
         self.beyond = beyond[:, None, None] if bool(beyond.any()) else None  # (problems, 1, 1, longest)
 
 
@@ -157,14 +178,13 @@ def attend(
     assert prompts is not None  # groups are told after the prompts were read
     query = query * scale
     # prompts: (problems, kv heads, rows of the problem × heads that share a key, width)
-    q = query.view(rows, kv_heads, share, width)[groups.table]
-    q = q.view(groups.problems, groups.width, kv_heads, share, width).transpose(1, 2)
-    q = q.reshape(groups.problems, kv_heads, groups.width * share, width)
+    q = groups.lay_out(query.view(rows, kv_heads, share, width)).transpose(1, 2)
+    q = q.reshape(groups.groups, kv_heads, groups.width * share, width)
     prompt_out, prompt_mass = _softmax_sum(q, prompts.keys, prompts.values, groups.beyond)
 
     def by_row(x: Tensor) -> Tensor:
-        x = x.view(groups.problems, kv_heads, groups.width, share, -1).transpose(1, 2)
-        return x.reshape(groups.problems * groups.width, kv_heads * share, -1)[groups.back]
+        x = x.view(groups.groups, kv_heads, groups.width, share, -1).transpose(1, 2)
+        return groups.take_back(x.reshape(groups.groups, groups.width, heads, -1))
 
     # own tokens: one small product a row and kv head
     q = query.reshape(rows * kv_heads, share, width)
@@ -180,8 +200,10 @@ def _softmax_sum(q: Tensor, k: Tensor, v: Tensor, masked: Tensor | None) -> tupl
     scores = torch.matmul(q, k.transpose(-1, -2)).float()
     if masked is not None:
         scores = scores.masked_fill_(masked, float("-inf"))
-    mass = scores.logsumexp(-1, keepdim=True)
-    return torch.matmul(scores.sub_(mass).exp_().to(v.dtype), v), mass
+    most = scores.amax(-1, keepdim=True)
+    scores = scores.sub_(most).exp_()
+    mass = scores.sum(-1, keepdim=True)
+    return torch.matmul(scores.to(v.dtype), v) / mass.to(v.dtype), mass.log_() + most
 
 
 def refusal(model: PreTrainedModel, tokens: int) -> str | None:
@@ -197,6 +219,14 @@ def refusal(model: PreTrainedModel, tokens: int) -> str | None:
         return f"a sliding window of {window} tokens, shorter than prompt and solution ({tokens})"
     if getattr(config, "attn_logit_softcapping", None) is not None:
         return "attention scores are capped"
+    rope = getattr(config, "rope_parameters", None) or {}
+    for each in (rope, *rope.values()):
+        if isinstance(each, dict) and each.get("rope_type") == "longrope":
+            whole = each.get("original_max_position_embeddings") or tokens
+            if tokens > whole:  # one long text of a batch would turn the others too
+                return (
+                    f"rotations that change beyond {whole} tokens, fewer than prompt and solution ({tokens})"
+                )
     limit = getattr(config, "max_position_embeddings", None)
     if limit is not None and tokens > limit:
         return f"{limit} positions, fewer than prompt and solution ({tokens})"

@@ -1,13 +1,15 @@
 """The transformers engine: any causal language model, n candidates a prompt, on CPU or CUDA.
 
-Every prompt is read once, its candidates are sampled side by side, and a row leaves the batch with its last
-token.
+Every prompt is read once, and so is every beginning that candidates of a problem have in common: they are
+sampled as a tree. A row leaves the batch with its last token.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from threading import Event
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -25,6 +27,12 @@ from shepherd.assets import resolve_model
 from shepherd.errors import ShepherdError
 from shepherd.records import Candidate
 from verifier.model import load_tokenizer
+
+PART = 1024
+"""Candidates in a batch on a CPU (`benchmarks/sampling.py` has others): small steps have more to do beside
+their products, and the keys of large ones leave the caches."""
+
+Floats = np.ndarray[Any, np.dtype[np.float64]]
 
 
 class Drawn(NamedTuple):
@@ -128,11 +136,8 @@ class TransformersEngine:
         streams = np.stack(
             [uniforms(seed, p.key, first + i, sampling.max_new_tokens) for p in prompts for i in range(n)]
         )
-        with _sampling_phase(self.model):
-            batch = _Batch(self.model, encoded, n, torch.from_numpy(streams), sampling)
-            while batch.step(self._ended):
-                pass
-        sampled = batch.sampled()
+        batches = self._sample(encoded, n, streams, sampling)
+        sampled = [ids for batch in batches for ids in batch.sampled()]
         texts = decode(self.tokenizer, [_without_end(ids, self.ends.tolist()) for ids in sampled])
         drawn = [
             Drawn(
@@ -147,10 +152,47 @@ class TransformersEngine:
                 ),
             )
             for row, (ids, text, stopped, total) in enumerate(
-                zip(sampled, texts, batch.stopped.tolist(), batch.logprobs.tolist(), strict=True)
+                zip(
+                    sampled,
+                    texts,
+                    [each for batch in batches for each in batch.stopped.tolist()],
+                    [each for batch in batches for each in batch.logprobs.tolist()],
+                    strict=True,
+                )
             )
         ]
         return [drawn[i : i + n] for i in range(0, len(drawn), n)]
+
+    def _sample(self, prompts: list[list[int]], n: int, streams: Floats, sampling: Sampling) -> list[_Batch]:
+        """Sample all candidates of all prompts: a batch, or on a CPU batches of about `PART`, a thread each.
+
+        How many threads there are changes no batch, and so no candidate.
+        """
+        count = max(1, round(len(prompts) * n / PART)) if self._has_parts() else 1
+        size = -(-len(prompts) // count)
+        parts = [range(at, min(at + size, len(prompts))) for at in range(0, len(prompts), size)]
+        is_over = Event()
+
+        @torch.inference_mode()  # which is a thread's own
+        def sample(part: range) -> _Batch:
+            rows = torch.from_numpy(streams[part.start * n : part.stop * n])
+            batch = _Batch(self.model, [prompts[at] for at in part], n, rows, sampling)
+            while not is_over.is_set() and batch.step(self._ended):
+                pass
+            return batch
+
+        with _sampling_phase(self.model) as threads:
+            if min(threads, len(parts)) == 1:
+                return [sample(part) for part in parts]
+            with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+                try:
+                    return list(pool.map(sample, parts))
+                finally:
+                    is_over.set()  # where one fails, or the user has enough, the others do not go on
+
+    def _has_parts(self) -> bool:
+        """Can parts of a batch be sampled side by side? 4-bit layers change what they hold as they run."""
+        return self.model.device.type == "cpu" and not getattr(self.model, "is_quantized", False)
 
     def _ended(self, tokens: Tensor, stop: tuple[str, ...]) -> Tensor:
         """Which rows end with their newest token; ``tokens`` is (rows, sampled so far)."""
@@ -164,49 +206,63 @@ class TransformersEngine:
 
 
 class _Batch:
-    """The state of one batch. Rows are kept dense: where one ends, the last row takes its place."""
+    """The state of one batch: a tree of samples, of which only the ends are held.
+
+    Candidates of a problem that have the same tokens so far are one row: the next token's distribution is
+    computed once for all of them, and each draws from it with a number of its own. A row branches where they
+    draw different tokens. Rows are kept dense: what branches off takes a free place first.
+    """
 
     def __init__(
         self, model: PreTrainedModel, prompts: list[list[int]], n: int, streams: Tensor, sampling: Sampling
     ) -> None:
         device = model.device
-        self.model, self.sampling, self.n = model, sampling, n
+        self.model, self.sampling = model, sampling
         self.streams = streams.to(device)
         self.lengths = torch.tensor([len(ids) for ids in prompts], device=device)
-        rows = len(prompts) * n
-        self.slot = torch.arange(rows, device=device)  # which candidate a row is
-        self.tokens = torch.zeros(rows, sampling.max_new_tokens, dtype=torch.long, device=device)
-        self.counts = torch.zeros(rows, dtype=torch.long, device=device)
-        self.logprobs = torch.zeros(rows, dtype=torch.float64, device=device)
-        self.stopped = torch.zeros(rows, dtype=torch.bool, device=device)
+        every = len(prompts) * n
+        self.slot = torch.arange(every, device=device)  # candidates that go on
+        self.row = self.slot // n  # the row that each of them continues
+        self.problem = torch.arange(len(prompts), device=device)  # of each row
+        self.tokens = torch.zeros(every, sampling.max_new_tokens, dtype=torch.long, device=device)
+        self.counts = torch.zeros(every, dtype=torch.long, device=device)
+        self.logprobs = torch.zeros(every, dtype=torch.float64, device=device)
+        self.stopped = torch.zeros(every, dtype=torch.bool, device=device)
         self.at = 0  # tokens sampled so far
         layers = model.config.get_text_config(decoder=True).num_hidden_layers
         self.cache = SharedPrefixCache(self.lengths, layers)
-        self.problems = torch.arange(len(prompts), device=device)  # those whose prompt the cache still holds
+        self.held = self.problem  # problems whose prompt the cache still holds
         width = int(self.lengths.max())
         ids = torch.tensor([row + [0] * (width - len(row)) for row in prompts], device=device)
         last, where = (self.lengths - 1).unique(return_inverse=True)
         logits = self._forward(ids, torch.arange(width, device=device)[None], last)
-        self.logits = logits[torch.arange(len(prompts), device=device), where].repeat_interleave(n, 0)
+        self.logits = logits[self.problem, where]
         self._regroup()
 
     def step(self, ended_by: Any) -> bool:
-        """Sample one token a row, drop the rows that end; False when none is left."""
-        logits, at = self.logits.float(), self.at
-        chosen = draw(logits, self.streams[self.slot, at], self.sampling.temperature, self.sampling.top_p)
-        picked = logits.gather(1, chosen[:, None])[:, 0] - logits.logsumexp(-1)
-        self.tokens[self.slot, at] = chosen
-        self.logprobs[self.slot] += picked.double()
-        self.counts[self.slot] += 1
+        """Sample one token a candidate, branch rows, drop those that end; False when none is left."""
+        logits, at, row, slot = self.logits.float(), self.at, self.row, self.slot
+        chosen = draw(logits, self.streams[slot, at], row, self.sampling.temperature, self.sampling.top_p)
+        self.tokens[slot, at] = chosen
+        self.logprobs[slot] += (logits[row, chosen] - logits.logsumexp(-1)[row]).double()
+        self.counts[slot] += 1
         self.at += 1
-        ended = ended_by(self.tokens[self.slot, : self.at], self.sampling.stop)
-        self.stopped[self.slot] = ended
+        # the new rows, as (old row, token), and which of them each candidate continues
+        pairs, row = (row * logits.shape[1] + chosen).unique(return_inverse=True)
+        one = torch.empty_like(pairs).scatter_(0, row, slot)  # of its candidates, whichever
+        ended = ended_by(self.tokens[one, : self.at], self.sampling.stop)
+        self.stopped[slot] = ended[row]
         if self.at == self.sampling.max_new_tokens or bool(ended.all()):
             return False
-        if bool(ended.any()):
-            chosen = self._drop(ended, chosen)
-        position = self.lengths[self.slot // self.n] + at
-        self.logits = self._forward(chosen[:, None], position[:, None], 1)[:, -1]
+        goes_on = ~ended[row]
+        self.slot, row = slot[goes_on], (torch.cumsum(~ended, 0) - 1)[row[goes_on]]
+        pairs = pairs[~ended]
+        places = self._branch(pairs // logits.shape[1])
+        self.row = places[row]
+        newest = torch.empty_like(pairs)
+        newest[places] = pairs % logits.shape[1]
+        position = self.lengths[self.problem] + at
+        self.logits = self._forward(newest[:, None], position[:, None], 1)[:, -1]
         return True
 
     def sampled(self) -> list[list[int]]:
@@ -214,25 +270,33 @@ class _Batch:
         counts = self.counts.tolist()
         return [ids[:count] for ids, count in zip(self.tokens.tolist(), counts, strict=True)]
 
-    def _drop(self, ended: Tensor, chosen: Tensor) -> Tensor:
-        """Fill the places of ended rows from the back; returns the tokens of the rows that stay."""
-        left = int((~ended).sum())
-        holes = ended[:left].nonzero()[:, 0]
-        movers = (~ended[left:]).nonzero()[:, 0] + left
-        self.cache.move(movers, holes)
-        self.slot[holes], chosen[holes] = self.slot[movers], chosen[movers]
-        self.slot, chosen = self.slot[:left], chosen[:left]
-        self._regroup()
-        return chosen
+    def _branch(self, parents: Tensor) -> Tensor:
+        """Give every new row a place, the first of an old row that one's; old rows are named in order.
+
+        Places are dense. A place that is given away has no new row that begins there, so nothing is read
+        after it was written over.
+        """
+        count = len(parents)
+        stays = (parents < count) & (parents != torch.cat([parents.new_tensor([-1]), parents[:-1]]))
+        taken = torch.zeros(count, dtype=torch.bool, device=parents.device)
+        taken[parents[stays]] = True
+        places = parents.clone()
+        places[~stays] = (~taken).nonzero()[:, 0]
+        if count != len(self.problem) or not bool(stays.all()):
+            problem = torch.empty_like(parents)
+            problem[places] = self.problem[parents]
+            self.problem = problem
+            self.cache.move(parents[~stays], places[~stays], count, most=len(self.slot))
+            self._regroup()
+        return places
 
     def _regroup(self) -> None:
         """Tell the cache which problem each row continues; drop finished prompts once they are a quarter."""
-        problem = self.slot // self.n
-        alive = problem.unique()
-        if len(alive) <= 0.75 * len(self.problems):
-            self.cache.keep_problems(torch.searchsorted(self.problems, alive))
-            self.problems = alive
-        self.cache.group(torch.searchsorted(self.problems, problem))
+        alive = self.problem.unique()
+        if len(alive) <= 0.75 * len(self.held):
+            self.cache.keep_problems(torch.searchsorted(self.held, alive))
+            self.held = alive
+        self.cache.group(torch.searchsorted(self.held, self.problem))
 
     def _forward(self, ids: Tensor, positions: Tensor, keep: int | Tensor) -> Tensor:
         """Logits at the positions ``keep``."""
@@ -252,16 +316,18 @@ def _without_end(ids: list[int], ends: list[int]) -> list[int]:
 
 
 @contextmanager
-def _sampling_phase(model: PreTrainedModel) -> Iterator[None]:
-    """Inference with shared prompts; on CPU with one thread, as small steps are 12 times slower with two."""
+def _sampling_phase(model: PreTrainedModel) -> Iterator[int]:
+    """Inference with shared prompts; gives the threads that there are.
+
+    On a CPU an operation has one of them: small ones are 12 times slower with two.
+    """
     threads, training, attention = torch.get_num_threads(), model.training, model.config._attn_implementation
     try:
         model.eval()
         model.set_attn_implementation(NAME)
         if model.device.type == "cpu":
             torch.set_num_threads(1)
-        with torch.inference_mode():
-            yield
+        yield threads
     finally:
         torch.set_num_threads(threads)
         model.set_attn_implementation(attention)

@@ -11,6 +11,10 @@ def _at(*values: float) -> torch.Tensor:
     return torch.tensor(values, dtype=torch.float64)
 
 
+def _one_row(count: int) -> torch.Tensor:
+    return torch.zeros(count, dtype=torch.long)
+
+
 def test_a_stream_belongs_to_seed_key_and_index() -> None:
     base = uniforms(0, "p", 0, 64)
     assert base.shape == (64,)
@@ -27,31 +31,41 @@ def test_a_key_that_holds_the_separator_gives_no_other_candidates_stream() -> No
 @given(st.lists(st.floats(-4, 4), min_size=2, max_size=12), st.floats(0.3, 3))
 def test_tokens_come_as_often_as_the_softmax_says(logits: list[float], temperature: float) -> None:
     grid = (torch.arange(4000, dtype=torch.float64) + 0.5) / 4000
-    rows = torch.tensor(logits).expand(len(grid), -1)
-    shares = torch.bincount(draw(rows, grid, temperature, 1.0), minlength=len(logits)) / len(grid)
-    torch.testing.assert_close(shares, (rows[0] / temperature).softmax(-1), atol=1e-3, rtol=0)
+    row = torch.tensor([logits])
+    tokens = draw(row, grid, _one_row(len(grid)), temperature, 1.0)
+    shares = torch.bincount(tokens, minlength=len(logits)) / len(grid)
+    torch.testing.assert_close(shares, (row[0] / temperature).softmax(-1), atol=1e-3, rtol=0)
+
+
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=12), st.sampled_from([0.5, 1.0]), st.integers(0, 99))
+def test_a_number_draws_from_its_own_row(of: list[int], top_p: float, seed: int) -> None:
+    torch.manual_seed(seed)
+    logits, u = torch.randn(5, 7), torch.rand(len(of), dtype=torch.float64)
+    together = draw(logits, u, torch.tensor(of), 1.0, top_p)
+    alone = [draw(logits[[row]], u[[i]], _one_row(1), 1.0, top_p).item() for i, row in enumerate(of)]
+    assert together.tolist() == alone
 
 
 def test_the_nucleus_is_the_smallest_set_that_reaches_top_p() -> None:
-    logits = torch.tensor([[0.5, 0.3, 0.15, 0.05]]).log().repeat(200, 1)
+    logits = torch.tensor([[0.5, 0.3, 0.15, 0.05]]).log()
     grid = (torch.arange(200, dtype=torch.float64) + 0.5) / 200
-    assert set(draw(logits, grid, 1.0, 0.75).tolist()) == {0, 1}
-    assert set(draw(logits, grid, 1.0, 0.81).tolist()) == {0, 1, 2}
-    assert set(draw(logits, grid, 1.0, 1e-6).tolist()) == {0}
-    shares = torch.bincount(draw(logits, grid, 1.0, 0.75)) / 200
+    assert set(draw(logits, grid, _one_row(200), 1.0, 0.75).tolist()) == {0, 1}
+    assert set(draw(logits, grid, _one_row(200), 1.0, 0.81).tolist()) == {0, 1, 2}
+    assert set(draw(logits, grid, _one_row(200), 1.0, 1e-6).tolist()) == {0}
+    shares = torch.bincount(draw(logits, grid, _one_row(200), 1.0, 0.75)) / 200
     torch.testing.assert_close(shares, torch.tensor([0.625, 0.375]), atol=0.01, rtol=0)
 
 
 def test_temperature_0_takes_the_likeliest() -> None:
-    assert draw(torch.tensor([[1.0, 3.0, 2.0]]), _at(0.99), 0.0, 1.0).tolist() == [1]
+    assert draw(torch.tensor([[1.0, 3.0, 2.0]]), _at(0.99), _one_row(1), 0.0, 1.0).tolist() == [1]
 
 
 @pytest.mark.parametrize("u", [0.0, 0.5, 1 - 2**-53])
 def test_a_token_of_probability_0_is_never_drawn(u: float) -> None:
     logits = torch.tensor([[float("-inf"), 0.0, float("-inf"), 0.0, float("-inf")]])
-    assert draw(logits, _at(u), 1.0, 1.0).item() in {1, 3}
+    assert draw(logits, _at(u), _one_row(1), 1.0, 1.0).item() in {1, 3}
 
 
 def test_a_large_vocabulary_keeps_its_rare_tokens() -> None:
-    logits = torch.zeros(3, 200_000)
-    assert draw(logits, _at(0.0, 0.5, 1 - 1e-9), 1.0, 1.0).tolist() == [0, 100_000, 199_999]
+    logits = torch.zeros(1, 200_000)
+    assert draw(logits, _at(0.0, 0.5, 1 - 1e-9), _one_row(3), 1.0, 1.0).tolist() == [0, 100_000, 199_999]

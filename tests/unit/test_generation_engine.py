@@ -68,10 +68,12 @@ def log_probabilities(model: LlamaForCausalLM, prompt: Prompt, text: str) -> tor
     return logits.float().log_softmax(-1)[len(before) - 1 :]
 
 
+@pytest.mark.parametrize("temperature", [1.3, 0.05])
 @pytest.mark.parametrize("kv_heads", [4, 2, 1])
-def test_log_likelihood_is_that_of_a_plain_forward_pass(kv_heads: int) -> None:
+def test_log_likelihood_is_that_of_a_plain_forward_pass(kv_heads: int, temperature: float) -> None:
     model = tiny_model(kv_heads)
-    sampled = engine_of(model).generate(PROMPTS, 5, Sampling(temperature=1.3, max_new_tokens=20), seed=0)
+    sampling = Sampling(temperature=temperature, max_new_tokens=20)
+    sampled = engine_of(model).generate(PROMPTS, 12, sampling, seed=0)
     reasons = set()
     for prompt, candidates in zip(PROMPTS, sampled, strict=True):
         for each in candidates:
@@ -96,6 +98,67 @@ def test_a_candidate_does_not_depend_on_its_batch() -> None:
     assert [[each.text for each in row] for row in together] == [[each.text for each in row] for row in alone]
     later = engine.generate(PROMPTS[1:2], 2, sampling, seed=3, first=4)[0]
     assert [each.text for each in later] == [each.text for each in together[1][4:]]
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.05, 1.0])
+def test_what_candidates_begin_with_alike_is_read_once(temperature: float) -> None:
+    model, rows = tiny_model(), 0
+
+    def count(_module: object, _args: object, named: dict[str, torch.Tensor]) -> None:
+        nonlocal rows
+        ids = named["input_ids"]
+        rows += len(ids) if ids.shape[1] == 1 else 0  # the first pass reads the prompts
+
+    model.register_forward_pre_hook(count, with_kwargs=True)
+    sampling = Sampling(temperature=temperature, max_new_tokens=40)
+    drawn = engine_of(model).draw(PROMPTS, 16, sampling, seed=0)
+    distinct = sum(len({tuple(c.ids[:at]) for c in row for at in range(1, len(c.ids))}) for row in drawn)
+    assert rows == distinct
+    if temperature < 1:
+        assert distinct < 0.8 * sum(len(c.ids) for row in drawn for c in row)
+
+
+@pytest.mark.parametrize("stop", [(), (" 5", "7 ")])
+def test_neither_parts_nor_threads_change_a_candidate(
+    monkeypatch: pytest.MonkeyPatch, stop: tuple[str, ...]
+) -> None:
+    engine, sampling = engine_of(tiny_model()), Sampling(temperature=0.6, max_new_tokens=40, stop=stop)
+    whole = engine.generate(PROMPTS, 6, sampling, seed=3)
+    monkeypatch.setattr("generation.engines.transformers.PART", 8)  # a problem each
+    found, threads = [], torch.get_num_threads()
+    try:
+        for count in (1, 3):
+            torch.set_num_threads(count)
+            found.append(engine.generate(PROMPTS, 6, sampling, seed=3))
+            assert torch.get_num_threads() == count
+    finally:
+        torch.set_num_threads(threads)
+    assert found[0] == found[1]
+    assert [[c.text for c in row] for row in found[0]] == [[c.text for c in row] for row in whole]
+
+
+def test_a_part_that_fails_ends_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = engine_of(tiny_model())
+    monkeypatch.setattr("generation.engines.transformers.PART", 1)
+    monkeypatch.setattr("generation.engines.transformers._Batch.sampled", lambda _: pytest.fail("went on"))
+    forward, calls = engine.model.forward, 0
+
+    def failing(**named: object) -> object:
+        nonlocal calls
+        calls += 1
+        if calls == 9:
+            raise RuntimeError("no more")
+        return forward(**named)
+
+    monkeypatch.setattr(engine.model, "forward", failing)
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        with pytest.raises(RuntimeError, match="no more"):
+            engine.generate(PROMPTS, 2, Sampling(max_new_tokens=200), seed=0)
+    finally:
+        torch.set_num_threads(threads)
+    assert calls < 40
 
 
 def test_the_same_call_gives_the_same_candidates_and_a_key_its_own() -> None:
@@ -161,6 +224,16 @@ def test_a_sliding_window_is_refused_where_it_would_count() -> None:
     engine = engine_of(MistralForCausalLM(config))  # type: ignore[arg-type]
     assert len(engine.generate(PROMPTS[:1], 2, Sampling(max_new_tokens=25), seed=0)[0]) == 2
     with pytest.raises(ShepherdError, match="a sliding window of 32 tokens"):
+        engine.generate(PROMPTS[:1], 2, Sampling(max_new_tokens=26), seed=0)
+
+
+def test_rotations_that_change_with_the_longest_text_are_refused() -> None:
+    factors = [1.0] * 4
+    rope = {"rope_type": "longrope", "short_factor": factors, "long_factor": [2.0] * 4, "rope_theta": 1e4}
+    model = tiny_model(rope_parameters={**rope, "original_max_position_embeddings": 32})
+    engine = engine_of(model)
+    assert len(engine.generate(PROMPTS[:1], 2, Sampling(max_new_tokens=25), seed=0)[0]) == 2
+    with pytest.raises(ShepherdError, match="rotations that change beyond 32 tokens"):
         engine.generate(PROMPTS[:1], 2, Sampling(max_new_tokens=26), seed=0)
 
 

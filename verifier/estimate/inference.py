@@ -48,7 +48,7 @@ def scoring_memory(base: Base, adapter: Adapter | None, tokens: int) -> Estimate
 def sampling_memory(base: Base, batch: Batch) -> Estimate:
     """Estimate the peak of sampling one batch with the transformers engine.
 
-    It is that of candidates of which no two begin alike: what they share is held once, and is known only then.
+    It is that of candidates of which no two begin alike: what they share is held once, but known only later.
     """
     shape, a = base.shape, base.active_bytes
     token = 2 * shape.key * a  # keys and values of one layer

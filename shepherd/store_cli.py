@@ -28,9 +28,9 @@ _BYTES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 def store() -> None:
     """What was sampled, scored or tokenised once, and is not computed again.
 
-    It lies in $SHEPHERD_STORE, else in shepherd/store in the user's cache. The commands generate, rerank,
-    score and train-prm use it by themselves; --no-store, or the config key store=false, makes them go
-    without.
+    It lies in $SHEPHERD_STORE, else in shepherd/store in the user's cache. Every command that samples, scores
+    or trains a verifier uses it by itself, and says what it took from it; --no-store, or the config key
+    store=false, makes it go without.
     """
 
 

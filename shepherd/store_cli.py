@@ -30,7 +30,8 @@ def store() -> None:
 
     It lies in $SHEPHERD_STORE, else in shepherd/store in the user's cache. Every command that samples, scores
     or trains a verifier uses it by itself, and says what it took from it; --no-store, or the config key
-    store=false, makes it go without.
+    store=false, makes it go without. Training rows are kept with their tokens where the data has a megabyte
+    or more.
     """
 
 

@@ -1,4 +1,4 @@
-"""The commands of the top floor: `shepherd generate`, `shepherd rerank`, `shepherd demo`."""
+"""`shepherd generate`, `shepherd rerank` and `shepherd demo`. Heavy imports stay inside the commands."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
-from generation.config import DemoConfig, GenerateConfig, RerankConfig
-from generation.inputs import demo_files, rerank_files, sampling_files
 from shepherd import console
 from shepherd.answers import POOL_FORMATS
 from shepherd.console import RunOptions, run_options, store_option
 from shepherd.errors import ShepherdError
-from shepherd.invocation import Invocation, resolve
-from shepherd.runs import Run
 
 if TYPE_CHECKING:
+    from generation.config import DemoConfig, GenerateConfig, RerankConfig
+    from shepherd.config import Config
+    from shepherd.invocation import Invocation
+    from shepherd.runs import Run
     from verifier.dry_run import Plan
 
-C = TypeVar("C", GenerateConfig, RerankConfig, DemoConfig)
+C = TypeVar("C", bound="Config")
 
 
 @click.command()
@@ -39,15 +39,18 @@ def generate(
     Finished problems are appended to pool.jsonl in the run directory; --resume goes on where it ends and
     gives the same bytes.
     """
+    from generation.config import GenerateConfig
+    from generation.plan import plan_sampling
+    from shepherd.invocation import resolve
+
     named: dict[str, object] = {"n": n, "model": model, "problems.source": problems}
     named["store"] = False if no_store else None
     asked = resolve("generate", GenerateConfig, options, named)
-    from generation.plan import plan_sampling
-
     if _planned("generate", asked, plan_sampling, options):
         return
     from generation.engines import require_engine
     from generation.generate import POOL, load_problems, sample_pool, summary
+    from generation.inputs import sampling_files
 
     require_engine(asked.config.engine)
     found = load_problems(asked.config.problems)
@@ -96,6 +99,10 @@ def rerank(
     {"id", "step_scores": [[…], …]} with a list a candidate and a number a step. The config key problems.limit
     takes the first k problems.
     """
+    from generation.config import RerankConfig
+    from generation.plan import plan_rerank
+    from shepherd.invocation import resolve
+
     if sum([scores is not None, verifier is not None, no_verifier]) > 1:
         raise ShepherdError("--scores, --verifier and --no-verifier exclude each other; give one of them")
     named: dict[str, object] = {"n": n, "model": model, "problems.source": problems, "pool.file": pool}
@@ -103,11 +110,10 @@ def rerank(
     named["store"] = False if no_store else None
     more = ("verifier=null",) if no_verifier else ()
     asked = resolve("rerank", RerankConfig, options, named, more)
-    from generation.plan import plan_rerank
-
     if _planned("rerank", asked, plan_rerank, options):
         return
     from generation.engines import require_engine
+    from generation.inputs import rerank_files
     from generation.report_table import print_report, sentence
     from generation.rerank import CURVES, read_given, read_results, require_verifiers, title_of
     from generation.rerank import rerank as measure
@@ -134,12 +140,15 @@ def rerank(
 @run_options
 def demo(options: RunOptions) -> None:
     """Run the whole pipeline on the embedded world: train, sample, score, rerank, in a few minutes."""
-    asked = resolve("demo", DemoConfig, options, {})
+    from generation.config import DemoConfig
     from generation.plan import plan_demo
+    from shepherd.invocation import resolve
 
+    asked = resolve("demo", DemoConfig, options, {})
     if _planned("demo", asked, plan_demo, options):
         return
     from generation.demo import demo as show
+    from generation.inputs import demo_files
 
     run = asked.run or _create("demo", asked.config, options.out, demo_files(asked.config))
     result = show(asked.config, run, quiet=options.as_json)
@@ -162,6 +171,8 @@ def _create(
     command: str, config: GenerateConfig | RerankConfig | DemoConfig, out: Path | None, files: Sequence[Path]
 ) -> Run:
     """Make the run directory, with the hashes of the files it depends on and the runs they come from."""
+    from shepherd.runs import Run
+
     parents = {at: None for file in files for at in file.parents if (at / "manifest.json").is_file()}
     seeds = {"seed": config.seed, "problems": config.problems.seed}
     run = Run.create(command, config, out, seeds, files, list(parents))

@@ -8,10 +8,8 @@ has the same bytes as if nothing had happened. A chunk that the store has is not
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
 
 from generation.config import EMBEDDED_PROBLEMS, ProblemsConfig, SamplerConfig
 from generation.engines import Engine, Prompt, Sampling, StreamingEngine, load_engine
@@ -20,7 +18,7 @@ from generation.prompts import prompts_of
 from shepherd import problems as sources
 from shepherd.console import Progress, progress
 from shepherd.errors import ShepherdError
-from shepherd.files import append_line, read_finished, write_error
+from shepherd.files import append_line, open_to_append, read_finished
 from shepherd.records import Candidate, Problem, ProblemPool
 from shepherd.shelf import open_store, tell
 
@@ -198,18 +196,6 @@ def _check_finished(finished: Sequence[ProblemPool], problems: Sequence[Problem]
         raise ShepherdError(
             f"{path}:{len(problems) + 1}: more problems than the run has ({len(problems)}); start a new run"
         )
-
-
-@contextmanager
-def open_to_append(path: Path) -> Iterator[TextIO]:
-    """Open a file for lines, as UTF-8; what the disk refuses is a `ShepherdError`."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle = path.open("a", encoding="utf-8", newline="\n")
-    except OSError as error:
-        raise write_error(path, error) or error from error
-    with handle:
-        yield handle
 
 
 def summary(pools: Sequence[ProblemPool]) -> dict[str, int]:

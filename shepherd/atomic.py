@@ -18,6 +18,8 @@ from shepherd.errors import ShepherdError
 _SAYS_FULL = re.compile(r"No space left on device|Disk quota exceeded|PytorchStreamWriter failed writing")
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _REFUSED = _FULL | {errno.EIO, errno.EROFS}
+_FORBIDDEN = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ENAMETOOLONG})
+_SHOWN_PATH = 200  # a name that is too long may be a text pasted in a file's place
 
 
 def is_disk_full(error: BaseException) -> bool:
@@ -53,11 +55,29 @@ def write_error(path: str | os.PathLike[str], error: BaseException) -> ShepherdE
     )
 
 
+def refusal(error: BaseException) -> ShepherdError | None:
+    """Say in one line what the system refused where no code expected it; None if ``error`` may be a bug.
+
+    Example:
+        >>> print(refusal(PermissionError(13, "Permission denied", "pool.jsonl")))
+        pool.jsonl: Permission denied
+        >>> refusal(FileNotFoundError(2, "No such file or directory", "pool.jsonl"))
+    """
+    where = getattr(error, "filename", None)
+    if is_disk_full(error):
+        return write_error(where or "writing", error)
+    if isinstance(error, OSError) and error.errno in _FORBIDDEN and where is not None:
+        return ShepherdError(f"{str(where)[:_SHOWN_PATH]}: {os.strerror(error.errno)}")
+    return None
+
+
 def _is_about(path: str | os.PathLike[str], error: OSError) -> bool:
     """Is it this file, one that it is made from, or a folder above it that could not be written?"""
     if error.filename is None:  # a write to an open file does not say which
         return error.errno in _REFUSED
-    return str(error.filename).startswith(str(path)) or str(path).startswith(str(error.filename))
+    # The name of a temporary file is absolute, whatever its folder was called by.
+    mine, its = (str(Path(str(each)).resolve()) for each in (path, error.filename))
+    return its.startswith(mine) or mine.startswith(its)
 
 
 def _sync_directory(folder: Path) -> None:

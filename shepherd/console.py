@@ -62,13 +62,15 @@ def user_errors() -> Iterator[None]:
         yield
     except ShepherdError as error:
         raise _UserError(clean(str(error))) from error  # an error may quote a model
+    except click.ClickException:
+        raise  # told already, by a block within this one
     except Exception as error:
-        from shepherd.atomic import is_disk_full, write_error
+        from shepherd.atomic import refusal
 
-        if not is_disk_full(error):
+        refused = refusal(error)
+        if refused is None:
             raise
-        where = getattr(error, "filename", None) or "writing"
-        raise _UserError(str(write_error(where, error))) from error
+        raise _UserError(clean(str(refused))) from error
 
 
 def run_options(command: F) -> F:

@@ -29,6 +29,7 @@ __all__ = [
     "dump_line",
     "is_disk_full",
     "iter_finished",
+    "open_to_append",
     "read_finished",
     "read_json",
     "read_jsonl",
@@ -61,6 +62,23 @@ def dump_line(row: Mapping[str, Any]) -> str:
     except UnicodeEncodeError:  # half of a surrogate pair, which only an escape can carry
         line = json.dumps(row, allow_nan=False)
     return line
+
+
+@contextmanager
+def open_to_append(path: str | os.PathLike[str]) -> Iterator[TextIO]:
+    """Open a file for lines (``append_line``), as UTF-8; it and its folder are made where they are not there.
+
+    Raises:
+        ShepherdError: where the disk refuses.
+    """
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = path.open("a", encoding="utf-8", newline="\n")
+    except OSError as error:
+        raise write_error(path, error) or error from error
+    with handle:
+        yield handle
 
 
 def append_line(handle: IO[str], row: Mapping[str, Any]) -> None:
@@ -192,7 +210,8 @@ def _parse_object(text: str, name: str | os.PathLike[str], line: int) -> dict[st
         # A file of one object has its own lines; a row has only one.
         raise at(name, line + error.lineno - 1, f"broken JSON: {error.msg} (column {error.colno})") from error
     except (ValueError, RecursionError) as error:
-        raise at(name, line, f"JSON that cannot be read: {error}") from error
+        what = str(error).partition(";")[0]  # behind it, of a number, advice to whoever writes Python
+        raise at(name, line, f"JSON that cannot be read: {what}") from error
     if not isinstance(value, dict):
         raise at(name, line, f"expected a JSON object, found {_kind(value)}")
     version = value.get("schema_version", SCHEMA_VERSION)
@@ -219,18 +238,21 @@ def iter_finished(path: str | os.PathLike[str]) -> Iterator[dict[str, Any]]:
     A row is finished when its line end was written. A file that is not there has no rows.
 
     Raises:
-        ShepherdError: if a finished line is broken, which no kill explains.
+        ShepherdError: if a finished line is broken, which no kill explains; where the disk refuses.
     """
     path = Path(path)
     if not path.exists():
         return
-    with path.open("r+b") as handle:
-        size = handle.seek(0, os.SEEK_END)
-        whole = _end_of_last_line(handle, size)
+    try:
+        with path.open("rb") as handle:
+            size = handle.seek(0, os.SEEK_END)
+            whole = _end_of_last_line(handle, size)
         if whole < size:
-            handle.truncate(whole)
-            handle.flush()
-            os.fsync(handle.fileno())
+            with path.open("r+b") as handle:
+                handle.truncate(whole)
+                os.fsync(handle.fileno())
+    except OSError as error:
+        raise write_error(path, error) or error from error
     for _, row in read_jsonl(path):
         yield row
 

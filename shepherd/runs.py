@@ -28,6 +28,7 @@ from shepherd.errors import ShepherdError
 from shepherd.files import (
     append_line,
     atomic_write,
+    open_to_append,
     read_finished,
     read_json,
     sha256_file,
@@ -193,7 +194,7 @@ class Run:
             key: None if isinstance(each, float) and not math.isfinite(each) else each
             for key, each in values.items()
         }
-        with (self.path / METRICS).open("a", encoding="utf-8") as handle:
+        with open_to_append(self.path / METRICS) as handle:
             append_line(handle, row)
 
     def finish(self) -> None:

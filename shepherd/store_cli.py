@@ -28,9 +28,10 @@ _BYTES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 def store() -> None:
     """What was sampled, scored or tokenised once, and is not computed again.
 
-    It lies in $SHEPHERD_STORE, else in shepherd/store in the user's cache. The commands generate, rerank,
-    score and train-prm use it by themselves; --no-store, or the config key store=false, makes them go
-    without.
+    It lies in $SHEPHERD_STORE, else in shepherd/store in the user's cache. Every command that samples, scores
+    or trains a verifier uses it by itself, and says what it took from it; --no-store, or the config key
+    store=false, makes it go without. Training rows are kept with their tokens where the data has a megabyte
+    or more.
     """
 
 
@@ -65,7 +66,7 @@ _as_json = click.option("--json", "as_json", is_flag=True, help="Print the resul
 def ls(kind: str | None, model: str | None, plan: str | None, as_json: bool) -> None:
     """List what is kept: a line a plan (all that decides the values but the problem).
 
-    Of rows and tokens of training data, the column of candidates counts rows.
+    Each line says what it holds: candidates and scores of problems, rows and tokens of training data.
     """
     from shepherd.store_list import group
 
@@ -80,14 +81,13 @@ def ls(kind: str | None, model: str | None, plan: str | None, as_json: bool) -> 
         click.echo(f"no entries in {_folder()}")
     else:
         rows = [
-            (each.kind, each.model, each.id, each.problems, each.candidates, size(each.size_bytes),
-             duration(now - each.newest))
+            (each.kind, each.model, each.id, each.holds, size(each.size_bytes), duration(now - each.newest))
             for each in groups
-        ]  # fmt: skip
+        ]
         table(f"Store {_folder()}", _HEADER, rows)
 
 
-_HEADER = ["kind", "model", "plan", "problems", "candidates", "size", "age"]
+_HEADER = ["kind", "model", "plan", "holds", "size", "age"]
 
 
 @store.command()

@@ -17,14 +17,16 @@ DAMAGED = "damaged"
 
 @dataclass(slots=True)
 class Group:
-    """The entries of one plan; or the columns of one key, their rows counted as candidates.
+    """The entries of one plan, or the columns of one key.
 
     Attributes:
         id: Short hash of the plan.
         plan: All that decides the values but chunk and problem.
-        size_bytes: Of keys and values, or of files.
         oldest: Unix seconds.
         newest: Unix seconds.
+        size_bytes: Of keys and values, or of files.
+        counts: What it holds, by unit: problems and candidates, or of training data questions and rows;
+            empty where a damaged manifest does not tell.
     """
 
     kind: str
@@ -33,13 +35,19 @@ class Group:
     plan: dict[str, Any]
     oldest: float
     newest: float
-    problems: int = 0
-    candidates: int = 0
-    size_bytes: int = 0
+    size_bytes: int
+    counts: dict[str, int]
+
+    @property
+    def holds(self) -> str:
+        """The counts with their units, for a human."""
+        return ", ".join(f"{count:,} {unit}" for unit, count in self.counts.items()) or "unknown"
 
     def to_json(self) -> dict[str, Any]:
-        """The group as a JSON object."""
-        return asdict(self)
+        """The group as a JSON object, each count under its unit."""
+        values = asdict(self)
+        counts: dict[str, int] = values.pop("counts")
+        return values | counts
 
 
 def group(rows: Iterable[Stored], columns: Iterable[Listed] = ()) -> list[Group]:
@@ -49,10 +57,11 @@ def group(rows: Iterable[Stored], columns: Iterable[Listed] = ()) -> list[Group]
         key = _key(row)
         plan = key.get("plan", {})
         name = (row.kind, row.model, plan_id(row))
-        found = groups.setdefault(name, Group(*name, plan, row.created, row.created))
+        empty = Group(*name, plan, row.created, row.created, 0, {"problems": 0, "candidates": 0})
+        found = groups.setdefault(name, empty)
         found.oldest, found.newest = min(found.oldest, row.created), max(found.newest, row.created)
-        found.problems += 1
-        found.candidates += key.get("candidates", 0)
+        found.counts["problems"] += 1
+        found.counts["candidates"] += key.get("candidates", 0)
         found.size_bytes += row.size_bytes
     found_columns = (
         Group(
@@ -62,9 +71,8 @@ def group(rows: Iterable[Stored], columns: Iterable[Listed] = ()) -> list[Group]
             each.key,
             each.created,
             each.created,
-            each.questions,
-            each.rows,
             each.size_bytes,
+            {"questions": each.questions, "rows": each.rows} if each.key else {},
         )
         for each in columns
     )

@@ -36,6 +36,11 @@ def train_prm(options: RunOptions, data: str | None, no_store: bool) -> None:
 
     Writes the run directory with verifier/: adapter, tokenizer, verifier.json and a model card. The
     result is the table of step metrics on held-out questions, each beside what position alone would give.
+
+    What the solutions of a step begin with in common is read once. --set group_by=question keeps the rows of
+    a question together, so that they have more in common; a step then sees fewer questions.
+    --set batch_tokens=N bounds a pass, and with it the memory. Rows of a megabyte and more are kept in the
+    store with their tokens, and another training of the same data begins with those.
     """
     from shepherd.config import load_config
     from shepherd.runs import Run
@@ -89,6 +94,11 @@ def score(
 
     POOL is a file with a line a problem: id, question, answer, candidates (default: the packaged pool).
     Scores go to scores.jsonl in the run directory: for each candidate one number in [0, 1] a step.
+
+    The pool may be larger than memory: it is checked whole, then read and scored a chunk of problems at a
+    time (--set chunk=N). What is scored is written at once; --resume goes on behind it. A chunk whose scores
+    the store has is not scored again. What candidates of a problem begin with in common is read once;
+    --set batch_tokens=N bounds a pass, and with it the memory.
     """
     from shepherd.config import load_config
     from shepherd.records import PoolFile

@@ -19,7 +19,7 @@ from eval.kinds import CalibrationKind
 from eval.scores import Calibration
 from shepherd.console import Progress, progress
 from shepherd.errors import ShepherdError
-from shepherd.files import append_line, iter_finished
+from shepherd.files import append_line, iter_finished, open_to_append
 from shepherd.records import ProblemPool, ScoreLine
 from shepherd.shelf import NOWHERE, Shelf, tell
 from verifier.counts import ScoringCounts
@@ -86,7 +86,7 @@ def score_pool(
     noted = {} if calibrate is None else {"calibration": calibration}
     candidates = kept = 0
     bar: Progress | None = None
-    with path.open("a", encoding="utf-8") as handle, ExitStack() as shown:
+    with open_to_append(path) as handle, ExitStack() as shown:
         for start, part in _chunks(pools, chunk):
             candidates += sum(len(pool.candidates) for pool in part)
             new = start + len(part) - max(start, done)

@@ -2,32 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import click
-from pydantic import Field
 
 from shepherd import console
-from shepherd.config import Config, load_config
 from shepherd.console import RunOptions, run_options
 
 PROBLEMS = "problems.jsonl"
-
-
-class ProblemsConfig(Config):
-    """Which problems `shepherd problems` writes; see `generation.embedded.world.generate_problems`."""
-
-    split: Literal["train", "validation", "test"] = "test"
-    count: int = Field(500, ge=1)
-    seed: int = Field(0, ge=0)
-    twin_share: float = Field(1.0, ge=0, allow_inf_nan=False)
 
 
 @click.command()
 @run_options
 def problems(options: RunOptions) -> None:
     """Write problems of the embedded world: id, question, answer and one right solution a line."""
+    from generation.embedded.config import ProblemsConfig
     from generation.embedded.world import generate_problems
+    from shepherd.config import load_config
     from shepherd.files import write_jsonl
     from shepherd.runs import Run
 

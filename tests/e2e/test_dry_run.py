@@ -54,6 +54,20 @@ def test_every_shipped_config_dry_runs(family: str, name: str, tmp_path: Path) -
     assert not any(tmp_path.iterdir()), "a dry run wrote something"
 
 
+@pytest.mark.parametrize("family", sorted({family for family, _ in SHIPPED}))
+def test_every_command_that_uses_the_store_can_be_told_to_go_without(family: str) -> None:
+    def stores(*more: str) -> list[bool]:
+        done = _dry_run(family, "embedded", "--json", *more)
+        assert done.exit_code == 0, done.output
+        config = json.loads(done.stdout)["config"]
+        return [each["store"] for each in (config, config.get("train") or {}) if "store" in each]
+
+    if stores():
+        assert stores("--no-store") == [False]
+    else:
+        assert family in {"demo", "problems", "sft"}
+
+
 @pytest.mark.parametrize(("family", "name"), REAL)
 def test_the_header_says_what_the_estimate_says(family: str, name: str) -> None:
     found = json.loads(_dry_run(family, name, "--json").stdout)

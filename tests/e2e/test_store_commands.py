@@ -259,6 +259,7 @@ def write(path: Path, *rows: object) -> Path:
 def test_ls_says_what_is_kept(entries: Path, own_store: Path) -> None:
     shown = shepherd("store", "ls").stdout
     assert str(own_store) in shown.splitlines()[0]
+    assert shown.count("4 problems, 16 candidates") == 2
     assert [line.split()[1] for line in shown.splitlines() if " s " in line] == ["pool", "scores"]
     assert "embedded (227e51b2aa78)" in shown
     found = json.loads(shepherd("store", "ls", "--json").stdout)["entries"]
@@ -267,6 +268,8 @@ def test_ls_says_what_is_kept(entries: Path, own_store: Path) -> None:
     }  # fmt: skip
     for each in found:
         assert (each["problems"], each["candidates"]) == (4, 16)
+        assert each.keys() == {"kind", "model", "id", "plan", "oldest", "newest", "size_bytes", "problems",
+                               "candidates"}  # fmt: skip
     (pool,) = (each for each in found if each["kind"] == "pool")
     assert pool["plan"]["sampling"]["temperature"] == pytest.approx(0.7)
     assert pool["plan"]["engine"]["device"] == "cpu"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -76,6 +77,37 @@ def test_a_user_error_is_a_line_each_on_stderr_and_exit_code_1() -> None:
 def test_a_bug_keeps_its_traceback() -> None:
     result = CliRunner().invoke(command, ["--n", "-1"])
     assert isinstance(result.exception, KeyError)
+
+
+def test_what_the_system_refuses_is_one_line_with_its_file() -> None:
+    def told(error: Exception) -> str:
+        @click.command()
+        @run_options
+        def refused(options: RunOptions) -> None:
+            raise error
+
+        @click.group()
+        def outer() -> None:
+            pass
+
+        outer.add_command(refused)
+        with user_errors():  # as the command table has one around each command's own
+            outer.main(["refused"], standalone_mode=False)
+        raise AssertionError
+
+    full = ShepherdError("run/run.log: No space left on device; nothing finished was lost")
+    for error, said in (
+        (full, str(full)),
+        (OSError(errno.ENOSPC, "", "a.bin"), "a.bin: No space left on device; nothing finished was lost"),
+        (OSError(errno.ENOSPC, ""), "writing: No space left on device; nothing finished was lost"),
+        (PermissionError(errno.EACCES, "", "pool.jsonl"), "pool.jsonl: Permission denied"),
+        (OSError(errno.ENAMETOOLONG, "", "x" * 5000), f"{'x' * 200}: File name too long"),
+    ):
+        with pytest.raises(click.ClickException) as raised:
+            told(error)
+        assert raised.value.message.startswith(said)
+    with pytest.raises(FileNotFoundError):
+        told(FileNotFoundError(errno.ENOENT, "", "a bug"))
 
 
 def test_a_resumed_run_has_its_place_already() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import gzip
 import io
 import json
@@ -7,6 +8,7 @@ import lzma
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -19,6 +21,7 @@ from shepherd.files import (
     atomic_directory,
     atomic_write,
     dump_line,
+    open_to_append,
     read_finished,
     read_json,
     read_jsonl,
@@ -100,6 +103,48 @@ def test_a_place_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ShepherdError, match=r"results.json: File exists; choose another place to write to"):
         write_json(tmp_path / "file" / "results.json", {})
+
+
+def test_a_place_is_known_by_a_relative_name_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    name = "x" * 250  # the temporary file beside it has a longer one
+    for path in (name, f"../here/{name}"):
+        with pytest.raises(ShepherdError, match=rf"^{path}: File name too long; choose"), atomic_write(path):
+            pass
+
+
+def test_lines_go_to_a_new_file_or_behind_what_is_there(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "rows.jsonl"
+    for number in range(2):
+        with open_to_append(path) as handle:
+            append_line(handle, {"id": number})
+    assert [row["id"] for row in read_finished(path)] == [0, 1]
+    with (
+        pytest.raises(ShepherdError, match=r"rows.jsonl/x/y: Not a directory; choose"),
+        open_to_append(path / "x" / "y"),
+    ):
+        pass
+
+
+def test_a_finished_file_is_read_where_nothing_can_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "pool.jsonl"
+    with open_to_append(path) as handle:
+        append_line(handle, {"id": "a"})
+    opened = Path.open
+
+    def read_only(path: Path, mode: str = "r", **options: Any) -> Any:
+        if "+" in mode:
+            raise OSError(errno.EROFS, "Read-only file system", str(path))
+        return opened(path, mode, **options)
+
+    monkeypatch.setattr(Path, "open", read_only)
+    assert [row["id"] for row in read_finished(path)] == ["a"]
+    path.write_bytes(path.read_bytes() + b'{"id":')
+    with pytest.raises(ShepherdError, match=r"pool.jsonl: Read-only file system; choose another place"):
+        read_finished(path)
 
 
 def test_an_error_about_another_file_is_not_taken_for_ours(tmp_path: Path) -> None:

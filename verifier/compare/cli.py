@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from shepherd.console import RunOptions, run_options
+from shepherd.console import RunOptions, run_options, store_option
 from shepherd.errors import ShepherdError
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 @click.option("--pool", metavar="FILE", help="Candidates to rerank.  [default: the packaged pool]")
 @click.option("--n", type=click.IntRange(min=1), help="Candidates a problem.  [default: the pool's own size]")
 @click.option("--limit", type=click.IntRange(min=1), help="The first so many problems of the pool.")
+@store_option
 @run_options
 def compare_heads(
     options: RunOptions,
@@ -31,6 +32,7 @@ def compare_heads(
     pool: str | None,
     n: int | None,
     limit: int | None,
+    no_store: bool,
 ) -> None:
     """Train each head of a verifier on the same rows; compare metrics, best-of-n, time and memory.
 
@@ -44,7 +46,8 @@ def compare_heads(
     from verifier.compare.show import show_comparison
     from verifier.show import RESULT
 
-    asked = {"heads": heads, "data": data, "pool": pool, "n": n, "limit": limit}
+    asked: dict[str, object] = {"heads": heads, "data": data, "pool": pool, "n": n, "limit": limit}
+    asked["store"] = False if no_store else None
     run = None
     if options.resume is not None:
         if options.overrides or options.seed is not None or any(each is not None for each in asked.values()):
@@ -74,7 +77,7 @@ def _config(options: RunOptions, asked: Mapping[str, object]) -> CompareHeadsCon
     from verifier.compare.config import CompareHeadsConfig, train_config
     from verifier.config import HEADS, TrainPrmConfig
 
-    named = {"data": asked["data"], "seed": options.seed}
+    named = {"data": asked["data"], "store": asked["store"], "seed": options.seed}
     overrides = [f"{key}={json.dumps(value)}" for key, value in named.items() if value is not None]
     train = load_config(TrainPrmConfig, "train_prm", options.config, [*options.overrides, *overrides])
     if train.head != "lm":

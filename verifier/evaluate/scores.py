@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from shepherd.console import progress
 from shepherd.errors import ShepherdError, at
-from shepherd.files import append_line, read_finished, read_jsonl
+from shepherd.files import append_line, open_to_append, read_finished, read_jsonl
 from shepherd.shelf import NOWHERE, Shelf, tell
 from verifier.evaluate.rows import NamedRow
 
@@ -57,7 +57,7 @@ def score_rows(
     if done == len(rows):
         return found
     with (
-        path.open("a", encoding="utf-8") as handle,
+        open_to_append(path) as handle,
         progress("scoring", len(rows), "rows", done) as bar,
     ):
         for start in range(done - done % chunk, len(rows), chunk):

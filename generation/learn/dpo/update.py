@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 
-from generation.generate import open_to_append
 from generation.learn.dpo.config import DpoConfig
 from generation.learn.dpo.logps import PairLogps, pair_logps, pair_means
 from generation.learn.dpo.plan import DpoPlan, make_plan
@@ -27,7 +26,15 @@ from generation.learn.logps import other_policy
 from generation.learn.policy import give_back_memory, load_policy, policy_id
 from generation.pairs.pair import Pair
 from shepherd.errors import ShepherdError
-from shepherd.files import append_line, atomic_directory, read_finished, read_json, write_json, write_jsonl
+from shepherd.files import (
+    append_line,
+    atomic_directory,
+    open_to_append,
+    read_finished,
+    read_json,
+    write_json,
+    write_jsonl,
+)
 from shepherd.runs import Run
 from verifier import model as models
 from verifier.adapter import write_adapter

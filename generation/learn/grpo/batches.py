@@ -35,7 +35,7 @@ from generation.learn.grpo.trainer import GroupTrainer, arguments
 from generation.learn.watch import check_gradients
 from shepherd.console import Progress
 from shepherd.console import progress as progress_bar
-from shepherd.files import append_line, read_finished, write_jsonl
+from shepherd.files import append_line, open_to_append, read_finished, write_jsonl
 from shepherd.runs import Run
 from verifier import checkpoint
 from verifier.adapter import adapter_weights, put_weights
@@ -202,7 +202,7 @@ class Batches(TrainerCallback):
         tripped = self.sentinels.observe(self._observation(row))
         if tripped is not None:
             self._stop(tripped)
-        with (self.run.path / BATCHES).open("a", encoding="utf-8") as handle:
+        with open_to_append(self.run.path / BATCHES) as handle:
             append_line(handle, row)
         self.run.metric(**row, seconds=round(time.monotonic() - self._started, 2))
         if self.is_over or standing.batch % config.checkpoint_every == 0:

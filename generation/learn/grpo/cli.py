@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from shepherd.console import RunOptions, run_options
+from shepherd.console import RunOptions, run_options, store_option
 from shepherd.errors import ShepherdError
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ RESULTS = "results.json"
 @click.option("--model", metavar="MODEL", help="embedded:weak, embedded:strong, a folder or a hub name.")
 @click.option("--problems", metavar="SOURCE", help="Training problems: embedded, gsm8k, or a file.")
 @click.option("--verifier", metavar="VERIFIER", help="embedded, a verifier folder, or a training run.")
+@store_option
 @run_options
 def grpo(
     options: RunOptions,
@@ -30,6 +31,7 @@ def grpo(
     model: str | None,
     problems: str | None,
     verifier: str | None,
+    no_store: bool,
 ) -> None:
     """Improve a generator by GRPO, with outcome or process rewards and guard rails.
 
@@ -45,7 +47,7 @@ def grpo(
     from shepherd.invocation import resolve
 
     named: dict[str, object] = {"rollouts": rollouts, "generations": n, "model": model}
-    named |= {"problems.source": problems, "verifier": verifier}
+    named |= {"problems.source": problems, "verifier": verifier, "store": False if no_store else None}
     asked = resolve("grpo", GrpoConfig, options, named)
     run, config = asked.run, asked.config
     if run is not None and run.is_done:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from shepherd.console import RunOptions, run_options
+from shepherd.console import RunOptions, run_options, store_option
 
 
 @click.command("dpo-loop")
@@ -19,6 +19,7 @@ from shepherd.console import RunOptions, run_options
 @click.option("--problems", metavar="SOURCE", help="Training problems: embedded, gsm8k, or a file.")
 @click.option("--verifier", metavar="VERIFIER", help="embedded, a verifier folder, or a training run.")
 @click.option("--merge", is_flag=True, default=None, help="Write the best policy merged into its base, too.")
+@store_option
 @run_options
 def dpo_loop(
     options: RunOptions,
@@ -29,6 +30,7 @@ def dpo_loop(
     problems: str | None,
     verifier: str | None,
     merge: bool | None,
+    no_store: bool,
 ) -> None:
     """Improve a generator with its verifier: roll out, score, pair, DPO on the union of all rounds (DAgger).
 
@@ -46,6 +48,7 @@ def dpo_loop(
 
     named: dict[str, object] = {"dagger": dagger, "rounds": rounds, "n": n, "model": model}
     named |= {"problems.source": problems, "verifier": verifier, "merge": merge}
+    named["store"] = False if no_store else None
     asked = resolve("dpo-loop", DpoLoopConfig, options, named)
     run, config = asked.run, asked.config
     if options.dry_run:

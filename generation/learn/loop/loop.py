@@ -31,7 +31,7 @@ from generation.learn.measure import SAMPLED, best_temperature, measure_policy
 from generation.learn.policy import policy_id
 from generation.pairs.union import check_hash
 from shepherd.console import progress
-from shepherd.files import append_line, read_json, write_json
+from shepherd.files import append_line, open_to_append, read_json, write_json
 from shepherd.records import Problem
 from shepherd.runs import Run
 
@@ -118,7 +118,7 @@ class _Loop:
             self.learner = Learner(config, path, self.run, probe)
             while len(done) <= config.rounds and not self._is_over(done):
                 found = self._round(len(done), done, paired)
-                with (path / ROUNDS).open("a", encoding="utf-8") as handle:
+                with open_to_append(path / ROUNDS) as handle:
                     append_line(handle, found.to_json())
                 done.append(found)
                 self.log(done[-1])

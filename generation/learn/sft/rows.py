@@ -2,11 +2,15 @@
 
 The prompt's tokens are exactly those `shepherd generate` begins with, so that sampling continues what was
 learnt. The loss stands at the solution and its end token alone.
+
+Left out on purpose: tokens kept in the store, as `shepherd train-prm` keeps them. Those are of many more
+rows; here encoding is a very small part of what a run takes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,8 +21,12 @@ from generation.config import PromptConfig
 from generation.learn.sft.solutions import solution_text
 from generation.learn.tokens import TokenRow
 from generation.prompts import blank_after, encode, make_prompt, render_chat
+from shepherd.console import progress
 from shepherd.errors import ShepherdError
 from shepherd.records import StepRow
+
+_SHOWN_ROWS = 4096
+"""Rows from which on the work shows its progress: fewer take two seconds."""
 
 
 def encode_row(row: StepRow, tokenizer: Any, prompt: PromptConfig, *, tags: bool, name: str) -> TokenRow:
@@ -83,6 +91,11 @@ def encode_rows(
     rows: Sequence[StepRow], tokenizer: Any, prompt: PromptConfig, *, tags: bool, name: str, max_length: int
 ) -> EncodedSolutions:
     """Encode rows; one of more than `max_length` tokens is left out: cut, it would never learn to end."""
-    encoded = [encode_row(row, tokenizer, prompt, tags=tags, name=name) for row in rows]
+    encoded = []
+    with progress("tokenising", len(rows), "rows") if len(rows) >= _SHOWN_ROWS else nullcontext() as bar:
+        for row in rows:
+            encoded.append(encode_row(row, tokenizer, prompt, tags=tags, name=name))
+            if bar is not None:
+                bar.advance()
     fitting = [row for row in encoded if len(row.ids) <= max_length]
     return EncodedSolutions(fitting, len(encoded) - len(fitting))

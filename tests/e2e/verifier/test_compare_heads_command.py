@@ -119,20 +119,27 @@ def test_a_training_that_fails_is_named_with_the_way_on(
         return SimpleNamespace(returncode=1)
 
     monkeypatch.setattr(run, "subprocess", SimpleNamespace(run=fail, DEVNULL=None))
-    done = compare("--out", "out", "--heads", "classifier")
+    done = compare("--out", "out", "--heads", "classifier", "--no-store")
     assert done.exit_code == 1
     assert "head classifier: its training ended with exit code 1" in done.stderr
     assert "shepherd compare-heads --resume out" in done.stderr
     config = (tmp_path / "out" / "classifier.yaml").read_text()
     assert "head: classifier" in config
     assert "loss: pair" in config
+    assert "store: false" in config
     assert asked[0][-4:] == ["--config", "out/classifier.yaml", "--out", "out/classifier"]
+    other = CliRunner().invoke(cli, ["compare-heads", "--resume", "out", "--no-store"])
+    assert "--resume out: a resumed run keeps its config; drop the other options" in other.stderr
 
 
 def test_a_dry_run_trains_nothing(compare: Command, tmp_path: Path) -> None:
     done = compare("--dry-run", "--heads", "lm,outcome", "--json")
     assert done.exit_code == 0, done.output
-    assert json.loads(done.stdout)["config"]["heads"] == ["lm", "outcome"]
+    config = json.loads(done.stdout)["config"]
+    assert config["heads"] == ["lm", "outcome"]
+    assert config["train"]["store"]
+    without = json.loads(compare("--dry-run", "--json", "--no-store").stdout)["config"]
+    assert not without["train"]["store"]
     assert not (tmp_path / "runs").exists()
 
 

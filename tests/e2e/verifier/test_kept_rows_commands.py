@@ -84,7 +84,9 @@ def test_what_is_kept_is_listed_checked_and_removed(
     tokens, rows = of_json("store", "ls")["entries"]
     questions = len({json.loads(line)["question"] for line in tiny_rows.read_text().splitlines()})
     assert (rows["kind"], rows["model"]) == ("rows", "rows.jsonl")
-    assert (rows["problems"], rows["candidates"]) == (questions, 240)
+    for each in (rows, tokens):
+        assert (each["questions"], each["rows"]) == (questions, 240)
+        assert not each.keys() & {"problems", "candidates"}
     assert (tokens["kind"], tokens["model"]) == ("tokens", tiny_base.name)
     for each in (rows, tokens):
         (folder,) = (own_store / "columns").glob(f"{each['kind']}-*")
@@ -92,6 +94,8 @@ def test_what_is_kept_is_listed_checked_and_removed(
     shown = shepherd("store", "ls").stdout
     assert "rows.jsonl" in shown
     assert "KiB" in shown
+    assert "candidates" not in shown
+    assert shown.count(f"{questions} questions, 240 rows") == 2
     assert [each["kind"] for each in of_json("store", "ls", "--kind", "tokens")["entries"]] == ["tokens"]
     assert [each["id"] for each in of_json("store", "ls", "--plan", rows["id"])["entries"]] == [rows["id"]]
     assert of_json("store", "ls", "--model", "no such")["entries"] == []
@@ -119,6 +123,9 @@ def test_a_damaged_manifest_is_listed_as_what_it_is(train: Any, own_store: Path)
     manifest.write_text("what is this?")
     damaged = next(each for each in of_json("store", "ls")["entries"] if each["id"] == "damaged")
     assert (damaged["kind"], damaged["plan"]) == ("rows", {})
+    assert not damaged.keys() & {"questions", "rows"}
+    (line,) = (each for each in shepherd("store", "ls").stdout.splitlines() if "damaged" in each)
+    assert "unknown" in line
     assert of_json("store", "prune", "--max-size", "0")["dropped"] == 2
 
 

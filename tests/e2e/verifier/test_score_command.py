@@ -144,7 +144,24 @@ def test_bad_input_is_told_in_one_line(tiny: Any, tiny_verifier: Path, pool: Pat
     broken = tmp_path / "broken.jsonl"
     broken.write_text(pool.read_text() + '{"id": "x", "question": "q"}\n')
     _refused(_run(str(broken), *verifier), "broken.jsonl:8:", '"candidates"')
+    lines = pool.read_text().splitlines(keepends=True)
+    for name, bad, said in (
+        ("zero", lines[2].replace('"text"', '"te\0xt"', 1), ":3: broken JSON: Invalid control character"),
+        ("cut", lines[2][:90] + "\n", ":3: broken JSON"),
+        ("long", '{"id": "' + "x" * 1_000_000 + "\n", ":3: broken JSON"),
+        ("twice", lines[0], ':3: id "0" was already on line 1; ids must differ'),
+        (
+            "digits",
+            '{"id": ' + "9" * 5000 + "}\n",
+            ":3: JSON that cannot be read: Exceeds the limit (4300 digits)",
+        ),
+    ):
+        hostile = tmp_path / f"{name}.jsonl"
+        hostile.write_text("".join([*lines[:2], bad, *lines[3:]]))
+        _refused(_run(str(hostile), *verifier), f"{name}.jsonl{said}")
+    _refused(_run("x" * 300, *verifier), "x: File name too long")
     assert not (tmp_path / "runs").exists()
+    _refused(_run(str(pool), *verifier, "--out", str(pool / "run")), "pool.jsonl/run", "Not a directory")
     other = Path(shutil.copytree(tiny_verifier, tmp_path / "other"))
     tiny.make_tokenizer(extra=("one two three",)).save_pretrained(other / "tokenizer")
     _refused(_run(str(pool), "--verifier", str(other)), "the tokenizer is not the one")

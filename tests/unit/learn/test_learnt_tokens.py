@@ -107,6 +107,17 @@ def test_a_row_that_is_too_long_is_left_out_and_counted(tokenizer: Any) -> None:
     assert made.counts()["solution_tokens"] == length - made.rows[0].start
 
 
+def test_many_rows_show_how_far_their_encoding_is(
+    tokenizer: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = {"tags": False, "name": "weak", "max_length": 512}
+    encode_rows([ROW], tokenizer, PromptConfig(), **options)
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr("generation.learn.sft.rows._SHOWN_ROWS", 3)
+    encode_rows([ROW] * 3, tokenizer, PromptConfig(), **options)
+    assert "tokenising: 3/3 rows" in capsys.readouterr().err
+
+
 @given(
     st.lists(st.integers(1, 50), min_size=1, max_size=40),
     st.sampled_from([0.5, 1.0, 2.0, 2.5]),

@@ -36,7 +36,7 @@ class Room:
         """Tokens of a pass: as many as fit, at most so many; a power of two where memory decides.
 
         The number stays what it was found to be: the same solutions then share the same passes, and get the
-        same bits.
+        same bits. Not so in another run on a card, where something else may be free.
         """
         if self._tokens is None:
             try:

@@ -12,16 +12,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
-from transformers import AutoModelForCausalLM, LlamaConfig
+from transformers import AutoModelForCausalLM, LlamaConfig, MistralConfig
 
 from shepherd.records import StepRow
-from verifier.batches import EncodedRow, supervised
+from verifier.batches import EncodedRow, EncodedRows, supervised
 from verifier.config import LoraConfig
 from verifier.gradient import add_gradient
 from verifier.heads import LabelRows, make_head
+from verifier.heldout import evaluate
 from verifier.loss import Loss, PairLoss, StepLoss
 from verifier.model import TagReader, add_lora, enable_gradient_checkpointing, load_base
-from verifier.packing.passes import Work
+from verifier.packing.passes import Packed, Padded, Work
+from verifier.packing.read import passes_for
 from verifier.packing.tree import count_unique
 
 LOSSES: dict[str, tuple[str, Loss]] = {
@@ -170,6 +172,30 @@ def test_a_step_has_the_gradient_of_its_rows_read_alone(
     if batch_tokens == 4096:
         groups = batches if loss.couples else [[row for batch in batches for row in batch]]
         assert found.tokens_read == sum(count_unique([row.ids for row in group]) for group in groups)
+
+
+@pytest.mark.parametrize("kind", ["lm-vocab", "outcome-pairwise"])
+def test_rows_beside_batches_have_the_gradient_too(kind: str) -> None:
+    """Rows longer than a sliding window are read in batches, the others packed; so is what is held out."""
+    head, loss = LOSSES[kind]
+    rng = np.random.default_rng(5)
+    rows = _rows(rng, 97, 3, 6)
+    if head == "outcome":
+        rows = [_last_only(row) for row in rows]
+    window = int(np.median([len(row.ids) for row in rows]))
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 48, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4}
+    config = MistralConfig(**sizes, num_key_value_heads=2, vocab_size=97, sliding_window=window)
+    base = AutoModelForCausalLM.from_config(config)
+    base.requires_grad_(requires_grad=False)
+    reader = _with_adapter(base, head, LoraConfig(rank=4, alpha=8), checkpointing=False)
+    assert {type(each) for each in passes_for(reader, [row.ids for row in rows], 4096)} == {Packed, Padded}
+    mean, expected = _alone(reader, loss, [rows])
+    found = add_gradient(reader, loss, [rows], 4096, pad_id=0)
+    assert found.loss == pytest.approx(mean, rel=1e-5)
+    assert _error(_taken(reader), expected) < 1e-4
+    held_out = evaluate(reader, EncodedRows(rows, 0, 0, 0, 0), loss=loss, batch_tokens=4096, pad_id=0)
+    assert held_out.loss == pytest.approx(mean, rel=1e-5)
 
 
 def test_it_would_be_seen_if_solutions_saw_each_other() -> None:

@@ -197,6 +197,7 @@ CASES = [
     {"quantization": "none", "accumulation": 1},
     {"quantization": "none", "dtype": "float32", "loss": "pair", "optimizer": "adamw_torch"},
     {"group_by": "question", "gradient_checkpointing": False},
+    {"group_by": "question"},
     {"group_by": "question", "dtype": "float32"},
     {"optimizer": "muon", "gradient_checkpointing": False, "lora": {"targets": ("q_proj", "v_proj")}},
 ]

@@ -100,7 +100,7 @@ def training_memory(base: Base, adapter: Adapter, step: Step) -> Estimate:
             Part("gradients", gradients, how),
             optimizer_part(adapter, step.optimizer),
             *_importance(adapter),
-            *_tiles(base, step),
+            *tiles_parts(base, step.tokens, step.keys_a_tile),
             kept,
             work._replace(at_peak=late),
             logits._replace(at_peak=not late),
@@ -115,14 +115,14 @@ def _importance(adapter: Adapter) -> tuple[Part, ...]:
     return (Part("importance of ranks", 12 * adapter.parameters, "12 bytes a number"),)
 
 
-def _tiles(base: Base, step: Step) -> tuple[Part, ...]:
+def tiles_parts(base: Base, tokens: int, keys_a_tile: int) -> tuple[Part, ...]:
     """Which query of a packed row looks at which key: yes and no, and as numbers for all layers."""
-    if not step.keys_a_tile:
+    if not keys_a_tile:
         return ()
-    pairs = step.tokens * step.keys_a_tile
+    pairs = tokens * keys_a_tile
     sharing = base.shape.heads // base.shape.kv_heads
     size = pairs * (1 + base.active_bytes * sharing)
-    return (Part("tiles of a packed row", size, f"{step.keys_a_tile:,} keys a tile"),)
+    return (Part("tiles of a packed row", size, f"{keys_a_tile:,} keys a tile"),)
 
 
 def optimizer_part(adapter: Adapter, optimizer: str) -> Part:

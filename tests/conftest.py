@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -49,6 +49,23 @@ def foreign_data() -> Path:
             pytest.fail(reason)
         pytest.skip(reason)
     return folder
+
+
+@pytest.fixture(scope="session")
+def encode_rows() -> Callable[..., Any]:
+    """Rows at hand as tokens, cut as a training cuts them; nothing is kept in the store."""
+    import numpy as np
+
+    from verifier.batches import cut_rows
+    from verifier.data.corpus import corpus_of
+    from verifier.data.tokens import tokens_of
+
+    def encode(rows: Any, tokenizer: Any, contract: Any, max_length: int, supervision: Any = None) -> Any:
+        corpus = corpus_of(rows)
+        tokens = tokens_of(corpus, tokenizer, contract)
+        return cut_rows(corpus, tokens, np.arange(len(corpus)), max_length, supervision)
+
+    return encode
 
 
 @pytest.fixture(scope="session")

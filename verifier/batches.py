@@ -11,20 +11,15 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shepherd.errors import ShepherdError
-from shepherd.records import StepRow
-from verifier.data.corpus import Corpus, corpus_of
-from verifier.data.tokens import Tokens, tokens_of
+from verifier.data.corpus import Corpus
+from verifier.data.tokens import Tokens
 from verifier.flat import EncodedRow, FlatRows, Tagged, flatten
-from verifier.tags import TagContract
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
 
 __all__ = [
     "EncodedRow",
@@ -32,7 +27,6 @@ __all__ = [
     "Supervised",
     "Supervision",
     "cut_rows",
-    "encode_rows",
     "fixed_batches",
     "in_epochs",
     "make_plan",
@@ -110,6 +104,7 @@ def supervised(row: EncodedRow | Tagged) -> Supervised:
     """The tags of a row that have a label.
 
     Example:
+        >>> from shepherd.records import StepRow
         >>> ids, tags, labels = np.arange(9), np.array([3, 8]), np.array([np.nan, 0.25])
         >>> supervised(EncodedRow(ids, tags, labels, StepRow("q", ("a", "b"), (None, 0.25))))
         Supervised(tags=array([8]), labels=array([0.25]))
@@ -130,19 +125,6 @@ def text_lengths(rows: EncodedRows) -> dict[str, int]:
         return {}
     quantiles = {f"p{at}": int(np.percentile(kept, at, method="inverted_cdf")) for at in (5, 25, 50, 75, 95)}
     return {"texts": len(kept), **quantiles, "max": int(kept.max())}
-
-
-def encode_rows(
-    rows: Sequence[StepRow],
-    tokenizer: PreTrainedTokenizerBase,
-    contract: TagContract,
-    max_length: int,
-    supervision: Supervision | None = None,
-) -> EncodedRows:
-    """Encode rows that are at hand, and keep nothing in the store; the rest is as in `cut_rows`."""
-    corpus = corpus_of(rows)
-    tokens = tokens_of(corpus, tokenizer, contract)
-    return cut_rows(corpus, tokens, np.arange(len(corpus)), max_length, supervision)
 
 
 def cut_rows(

@@ -12,8 +12,18 @@ from verifier.batches import supervised
 from verifier.config import LoraConfig, PublishedConfig, ScoreConfig, TrainPrmConfig
 from verifier.data.sources import locate
 from verifier.description import read_description
-from verifier.dry_run import Fact, Plan, Stage, Unknown
-from verifier.estimate import Adapter, Base, Estimate, Step, adapted_linears, scoring_memory, training_memory
+from verifier.dry_run import ASKED_GIB, Fact, Plan, Stage, Unknown
+from verifier.estimate import (
+    GIB,
+    Adapter,
+    Base,
+    Estimate,
+    Step,
+    adapted_linears,
+    scoring_memory,
+    scoring_tokens,
+    training_memory,
+)
 from verifier.export.description import read_description as read_exported
 from verifier.formats.checkpoint import own_dtype
 from verifier.machine import find_machine
@@ -29,6 +39,9 @@ if TYPE_CHECKING:
 TOKENS_A_TAG = 25
 """Tokens a step, where no data says it: Math-Shepherd's steps have 30 and more in most vocabularies; fewer
 tokens make more tags, so this errs upwards."""
+
+SOLUTION_TOKENS = 512
+"""Of the longest solution that is scored, where no training says it: what ``max_length`` is unless set."""
 
 _HEAD_ROWS = {"lm": 0, "classifier": 2, "outcome": 1}
 """Trained rows of a head of its own, each with a bias."""
@@ -140,7 +153,8 @@ def scoring_stage(
             return Stage("scoring", no_shape(described.base, key))
         adapter = Adapter(lora["r"], adapted_linears(shape, lora["target_modules"]))
         base = Base(shape, described.quantization, described.dtype)
-        return Stage("scoring", scoring_memory(base, adapter, batch_tokens))
+        longest = min(described.max_length, shape.context)
+        return Stage("scoring", _scoring_memory(base, adapter, batch_tokens, longest, device))
     shape = find_shape(verifier if place.folder is None else str(place.folder), given, key)
     if shape is None:
         return Stage("scoring", no_shape(verifier, key))
@@ -149,7 +163,21 @@ def scoring_stage(
         base = Base(without_head, "none", read_exported(place.folder).dtype)
     else:
         base = Base(shape, published.quantization, _published_dtype(verifier, published, device))
-    return Stage("scoring", scoring_memory(base, None, batch_tokens))
+    longest = min(SOLUTION_TOKENS, shape.context)
+    return Stage("scoring", _scoring_memory(base, None, batch_tokens, longest, device))
+
+
+def _scoring_memory(
+    base: Base, adapter: Adapter | None, batch_tokens: int, longest: int, device: str
+) -> Estimate:
+    """Of a packed row of as many tokens as there is room for, whose solutions are the longest.
+
+    On a CPU that is asked for; else on the card that is here, or that every plan is held against.
+    """
+    machine = find_machine("cpu" if device == "cpu" else "cuda")
+    memory_bytes = ASKED_GIB * GIB if machine is None else machine.memory_bytes
+    tokens = scoring_tokens(base, adapter, batch_tokens, memory_bytes, on_cpu=device == "cpu")
+    return scoring_memory(base, adapter, max(tokens, longest), longest + TILE)
 
 
 def _published_dtype(verifier: str, published: PublishedConfig, device: str) -> str:

@@ -22,7 +22,6 @@ from verifier.tags import EncodedSolution
 
 StepScores = list[float]
 Encode = Callable[[Sequence[tuple[str, Sequence[str]]]], Iterable[EncodedSolution]]
-_WINDOW_BATCHES = 32
 
 
 class Reader(Protocol):
@@ -72,28 +71,20 @@ class Verifier:
         return self.score_many([(question, solutions)])[0]
 
     def score_many(
-        self,
-        items: Sequence[tuple[str, Sequence[str]]],
-        batch_tokens: int = 16384,
-        on_done: Callable[[int, list[StepScores]], None] | None = None,
+        self, items: Sequence[tuple[str, Sequence[str]]], batch_tokens: int = 16384
     ) -> list[list[StepScores]]:
         """Step scores of every solution of every question.
 
         Args:
             items: (question, solution texts), split into steps by `shepherd.steps.split`.
             batch_tokens: most tokens in one forward pass, padding included, where memory has room for them.
-            on_done: called with (index, step scores) of each item, in order, as soon as it is known.
 
         Returns:
             For each item, for each solution, one score in [0, 1] a step.
         """
-        results: list[list[StepScores]] = []
-        for window in self._windows(items, batch_tokens):
-            for scores in self._score_window(window, batch_tokens):
-                if on_done is not None:
-                    on_done(len(results), scores)
-                results.append(scores)
-        return results
+        pairs = [(question, split(text).steps) for question, texts in items for text in texts]
+        found = iter(self._score_pairs(pairs, batch_tokens))
+        return [[next(found) for _ in texts] for _, texts in items]
 
     def score_steps(
         self, pairs: Sequence[tuple[str, Sequence[str]]], batch_tokens: int = 16384
@@ -105,29 +96,6 @@ class Verifier:
             batch_tokens: most tokens in one forward pass, padding included, where memory has room for them.
         """
         return self._score_pairs([(question, tuple(steps)) for question, steps in pairs], batch_tokens)
-
-    def _windows(
-        self, items: Sequence[tuple[str, Sequence[str]]], batch_tokens: int
-    ) -> list[list[tuple[str, Sequence[str]]]]:
-        """Cut items into runs of some batches: results come in order and sorting by length still pays."""
-        # Characters are known before tokens; a token is at least about one character.
-        windows: list[list[tuple[str, Sequence[str]]]] = []
-        size = 0
-        for question, solutions in items:
-            cost = sum(len(question) + len(solution) for solution in solutions)
-            if not windows or size + cost > batch_tokens * _WINDOW_BATCHES:
-                windows.append([])
-                size = 0
-            windows[-1].append((question, solutions))
-            size += cost
-        return windows
-
-    def _score_window(
-        self, items: Sequence[tuple[str, Sequence[str]]], batch_tokens: int
-    ) -> list[list[StepScores]]:
-        pairs = [(question, split(text).steps) for question, texts in items for text in texts]
-        found = iter(self._score_pairs(pairs, batch_tokens))
-        return [[next(found) for _ in texts] for _, texts in items]
 
     def _score_pairs(
         self, pairs: Sequence[tuple[str, tuple[str, ...]]], batch_tokens: int

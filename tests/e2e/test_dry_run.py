@@ -18,6 +18,7 @@ from shepherd.config import configs_folder, list_configs
 from verifier.dry_run import size
 from verifier.estimate import GIB
 from verifier.estimate.parts import CONTEXT_BYTES
+from verifier.machine import Machine
 
 SHIPPED = [
     (folder.name, name)
@@ -69,7 +70,11 @@ def test_every_command_that_uses_the_store_can_be_told_to_go_without(family: str
 
 
 @pytest.mark.parametrize(("family", "name"), REAL)
-def test_the_header_says_what_the_estimate_says(family: str, name: str) -> None:
+def test_the_header_says_what_the_estimate_says(
+    family: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For the card that every plan is held against, whatever is here."""
+    monkeypatch.setattr("verifier.machine.find_card", lambda: None)
     found = json.loads(_dry_run(family, name, "--json").stdout)
     totals = {stage: memory["total_bytes"] for stage, memory in found["memory"].items()}
     header = (configs_folder() / family / f"{name}.yaml").read_text("utf-8").partition("\n\n")[0]
@@ -206,3 +211,23 @@ def test_a_published_verifier_is_counted_as_it_would_be_loaded(tmp_path: Path) -
     sizes = {how: memory["scoring"]["total_bytes"] / GIB for how, memory in totals.items()}
     assert 13 < sizes["none"] < 16
     assert 4 < sizes["nf4"] < sizes["nf4-single"] < 7
+
+
+def test_a_scoring_pass_is_planned_packed_and_no_larger_than_the_machine_makes_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A CPU's pass of such a model has 1,024 tokens; its solutions are as long as a training's."""
+    machine = Machine("cpu", "64 cores", 64 * GIB)
+    monkeypatch.setattr("verifier.plan.find_machine", lambda _: machine)
+    shape = "layers=32 hidden=4096 intermediate=14336 heads=32 kv_heads=8 vocabulary=128256 context=8192"
+    sizes = [f"shape.{each}" for each in shape.split()]
+    of_cpu, of_few = (
+        _planned("score", "verifier=not/here", *sizes, "device=cpu", f"batch_tokens={tokens}")
+        for tokens in (16384, 700)
+    )
+    for found, tokens in ((of_cpu, 1024), (of_few, 700)):
+        parts = {part["name"]: part for part in found["memory"]["scoring"]["parts"]}
+        assert parts["activations: one layer at work"]["how"] == f"{tokens:,} tokens"
+        assert parts["tiles of a packed row"]["how"] == "576 keys a tile"
+        # Yes and no, and a number of 4 bytes for each of the 4 heads that share keys.
+        assert parts["tiles of a packed row"]["bytes"] == tokens * 576 * (1 + 4 * 4)

@@ -9,7 +9,7 @@ Each part says how it is counted. `benchmarks/memory.py` holds the sums against 
 real training step, scorer and sampler run, on the shapes of real models.
 """
 
-from verifier.estimate.inference import Batch, sampling_memory, scoring_memory
+from verifier.estimate.inference import Batch, sampling_memory, scoring_memory, scoring_tokens
 from verifier.estimate.parts import GIB, Estimate, Part
 from verifier.estimate.training import Step, training_memory
 from verifier.estimate.weights import Adapter, Base, adapted_linears
@@ -25,5 +25,6 @@ __all__ = [
     "adapted_linears",
     "sampling_memory",
     "scoring_memory",
+    "scoring_tokens",
     "training_memory",
 ]

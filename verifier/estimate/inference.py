@@ -1,15 +1,20 @@
 """The peak of scoring and of sampling, by part.
 
 Without a backward pass a layer holds only what it works on; `benchmarks/memory.py` counts it as it runs.
-Names are those of `verifier.estimate.training`.
+Names are those of `verifier.estimate.training`. In a packed row attention may hold more than the feed-forward
+layer: in the first one the mask is made while queries, their copy by tiles, and the keys and values that
+tiles gather are there.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-from verifier.estimate.parts import Estimate, Part
+from verifier.estimate.parts import USABLE, Estimate, Part
+from verifier.estimate.training import tiles_parts
 from verifier.estimate.weights import Adapter, Base
+from verifier.packing.budget import CPU_BYTES, LEAST_TOKENS, tokens_that_fit
+from verifier.packing.passes import TILE
 
 GROWTH_TOKENS = 64
 """By how many tokens `generation.engines.shared_prefix` extends the cache of sampled tokens at a time."""
@@ -38,11 +43,41 @@ class Batch(NamedTuple):
         return self.problems * self.n
 
 
-def scoring_memory(base: Base, adapter: Adapter | None, tokens: int) -> Estimate:
-    """Estimate the peak of scoring `tokens` padded tokens in one pass; two logits a tag weigh nothing."""
+def scoring_memory(base: Base, adapter: Adapter | None, tokens: int, keys_a_tile: int = 0) -> Estimate:
+    """Estimate the peak of scoring `tokens` tokens in one pass; two logits a tag weigh nothing.
+
+    Args:
+        base: the verifier's.
+        adapter: on it, if any.
+        tokens: of the pass, padding included.
+        keys_a_tile: as in `verifier.estimate.Step`: 0 for a padded batch.
+    """
     parts = base.parts() if adapter is None else (*base.parts(), adapter.part())
-    size = _forward_bytes(base, adapter, tokens)
-    return Estimate((*parts, Part("activations: one layer at work", size, f"{tokens:,} tokens")))
+    size = max(_forward_bytes(base, adapter, tokens), _gathered_bytes(base, tokens, keys_a_tile))
+    return Estimate(
+        (
+            *parts,
+            *tiles_parts(base, tokens, keys_a_tile),
+            Part("activations: one layer at work", size, f"{tokens:,} tokens"),
+        )
+    )
+
+
+def scoring_tokens(base: Base, adapter: Adapter | None, most: int, memory_bytes: int, *, on_cpu: bool) -> int:
+    """Tokens of a scoring pass, at most so many: `verifier.packing.room` has the same rule and measures.
+
+    Args:
+        base: the verifier's.
+        adapter: on it, if any.
+        most: that are asked for.
+        memory_bytes: of the machine, or of the card.
+        on_cpu: is it the machine?
+    """
+    less, more = (_forward_bytes(base, adapter, times * LEAST_TOKENS) for times in (1, 2))
+    a_token = (more - less) / LEAST_TOKENS
+    free = USABLE * memory_bytes - sum(part.bytes for part in base.parts())
+    fit = tokens_that_fit(a_token, less - a_token * LEAST_TOKENS, free, CPU_BYTES if on_cpu else None)
+    return min(most, fit)
 
 
 def sampling_memory(base: Base, batch: Batch) -> Estimate:
@@ -82,3 +117,11 @@ def _forward_bytes(base: Base, adapter: Adapter | None, tokens: int) -> int:
     # and up's part from the adapter, before and after scaling, in fp32; in bfloat16 its input's fp32 copy
     adapted = 12 * h + 12 * i if a == 2 else 16 * h + 16 * i
     return max(plain, tokens * adapted)
+
+
+def _gathered_bytes(base: Base, tokens: int, keys_a_tile: int) -> int:
+    """What attention holds of a packed row while its mask is made, the mask itself left out."""
+    shape = base.shape
+    # residual stream and the norm of it; queries and two copies; keys, values, and those gathered
+    widths = 2 * shape.hidden + 3 * shape.query + 2 * shape.key * (1 + keys_a_tile / TILE)
+    return round(base.active_bytes * tokens * (widths + keys_a_tile)) if keys_a_tile else 0

@@ -14,7 +14,9 @@ Kept for the backward pass:
     attention        queries and the result, 2·a·q; keys and values, 2·a·k; its log-sum-exps, 4 a head.
                      In a packed row attention is computed once more in the backward pass, so that queries,
                      keys and values are kept, and its result where `o_proj` is adapted; all layers share
-                     one mask
+                     one mask. Where the whole layer is, it is not for itself: in place of keys and values
+                     those are kept that tiles gather, as many for a token as its tile has keys for each of
+                     its queries
     feed-forward     gate, its activation, up: 3·a·i
     adapters         their inputs in fp32. bfloat16: a copy for each adapted layer, 4 times its width;
                      float32: the tensor itself, once for all that read it
@@ -22,9 +24,9 @@ Kept for the backward pass:
 
 On top, for a moment: bfloat16: three tensors as wide as the residual stream in fp32, 12h, and the larger of
 one of the feed-forward layer's width in fp32, 4i, and the unpacked 4-bit matrix; float32: 4h, 4i and the
-unpacked matrix. In a packed row keys and values are gathered for each tile, so that a token has as many of
-them, and of their gradients, as a tile has keys for each of its queries, 4·a·k each, beside 4·a·q: for a
-moment too, when the feed-forward layer's part is gone.
+unpacked matrix. In a packed row keys and values that tiles gather have gradients, 2·a·k for each gathered
+key, beside 2·a·q, and are there themselves, as much again, if they are not kept: for a moment too, when the
+feed-forward layer's part is gone.
 """
 
 from __future__ import annotations
@@ -98,7 +100,7 @@ def training_memory(base: Base, adapter: Adapter, step: Step) -> Estimate:
             Part("gradients", gradients, how),
             optimizer_part(adapter, step.optimizer),
             *_importance(adapter),
-            *_tiles(base, step),
+            *tiles_parts(base, step.tokens, step.keys_a_tile),
             kept,
             work._replace(at_peak=late),
             logits._replace(at_peak=not late),
@@ -113,14 +115,14 @@ def _importance(adapter: Adapter) -> tuple[Part, ...]:
     return (Part("importance of ranks", 12 * adapter.parameters, "12 bytes a number"),)
 
 
-def _tiles(base: Base, step: Step) -> tuple[Part, ...]:
+def tiles_parts(base: Base, tokens: int, keys_a_tile: int) -> tuple[Part, ...]:
     """Which query of a packed row looks at which key: yes and no, and as numbers for all layers."""
-    if not step.keys_a_tile:
+    if not keys_a_tile:
         return ()
-    pairs = step.tokens * step.keys_a_tile
+    pairs = tokens * keys_a_tile
     sharing = base.shape.heads // base.shape.kv_heads
     size = pairs * (1 + base.active_bytes * sharing)
-    return (Part("tiles of a packed row", size, f"{step.keys_a_tile:,} keys a tile"),)
+    return (Part("tiles of a packed row", size, f"{keys_a_tile:,} keys a tile"),)
 
 
 def optimizer_part(adapter: Adapter, optimizer: str) -> Part:
@@ -176,7 +178,8 @@ def _work(base: Base, adapter: Adapter, step: Step) -> Part:
     else:
         brief = step.tokens * 12 * h + max(step.tokens * 4 * i, base.unpacked_bytes)
     if step.keys_a_tile:
-        gathering = 4 * a * (base.shape.key * step.keys_a_token + base.shape.query)
+        copies = 2 if step.gradient_checkpointing else 4
+        gathering = copies * a * (base.shape.key * step.keys_a_token + base.shape.query)
         brief = max(brief, round(step.tokens * (gathering - 3 * a * i)))
     if not step.gradient_checkpointing:
         return Part("activations: gradients at work", brief, "in the backward pass of one layer")
@@ -191,7 +194,10 @@ def _saved(base: Base, adapter: Adapter, layer: int, step: Step) -> float:
     names = adapter.layers.get(layer, frozenset())
     norms = 8 * h if a == 2 else 4 * h
     packed = step.keys_a_tile > 0
-    attention = a * (q + 2 * shape.key) + (0 if packed else a * q + 4 * shape.heads)
+    if packed and step.gradient_checkpointing:
+        attention = a * (2 * q + 2 * shape.key * step.keys_a_token) + 4 * shape.heads
+    else:
+        attention = a * (q + 2 * shape.key) + (0 if packed else a * q + 4 * shape.heads)
     feed_forward = 3 * a * i
     widths = {
         "q_proj": h,

@@ -7,7 +7,7 @@ for an attention that it does not know: so a row's tiles travel with the call, a
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -21,6 +21,7 @@ from transformers import AttentionInterface
 from verifier.packing.tiles import Tiles
 
 NAME = "shepherd_tiles"
+_IN_A_RECOMPUTED_LAYER = "shepherd_tiles_kept"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,7 @@ def attend(
     tiles: TileTensors,
     dropout: float = 0.0,
     scaling: float | None = None,
+    keeps_keys: bool = False,
     **_: Any,
 ) -> tuple[Tensor, None]:
     """Attention of one packed row.
@@ -75,14 +77,16 @@ def attend(
         tiles: of the row.
         dropout: of attention weights.
         scaling: of the scores.
+        keeps_keys: keep the keys and values that tiles gather for the backward pass; else they are gathered
+            once more there, and attention is computed once more.
 
     Returns:
         Shape ``(1, n, heads, d)``, and no weights.
     """
     run = partial(_over_tiles, tiles=tiles, dropout=dropout, scaling=scaling)
-    if not query.requires_grad:
+    if keeps_keys or not query.requires_grad:
         return run(query, key, value), None
-    # A tile's keys are gathered again in the backward pass: kept, they would be the most of what a row keeps.
+    # Kept of all layers, what tiles gather would be the most of what a row keeps.
     return checkpoint(run, query, key, value, use_reentrant=False, preserve_rng_state=dropout > 0), None
 
 
@@ -107,6 +111,7 @@ def _over_tiles(
 
 
 AttentionInterface.register(NAME, attend)
+AttentionInterface.register(_IN_A_RECOMPUTED_LAYER, partial(attend, keeps_keys=True))
 
 
 def along_paths(model: Any) -> AbstractContextManager[None]:
@@ -118,9 +123,13 @@ def recomputed_alike(model: Any) -> tuple[AbstractContextManager[None], Abstract
     """For `torch.utils.checkpoint`: what a layer is run under, and what it is run under once more.
 
     A layer looks up its attention when it runs, and where activations are not kept it runs again in the
-    backward pass, when `along_paths` is over: it is then given the attention that it has now.
+    backward pass, when `along_paths` is over: it is then given the attention that it has now. What its tiles
+    gather is kept from the second run to its backward pass, of one layer at a time: so attention need not be
+    recomputed for itself.
     """
-    return nullcontext(), _attention(model, model.config.get_text_config()._attn_implementation)
+    now = model.config.get_text_config()._attn_implementation
+    name = _IN_A_RECOMPUTED_LAYER if now == NAME else now
+    return _attention(model, name), _attention(model, name)
 
 
 @contextmanager

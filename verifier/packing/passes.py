@@ -2,24 +2,30 @@
 
 The work is counted, in multiply-adds of the trunk and of attention, never guessed by a flag. A packed row
 reads each distinct prefix once and has no padding, but its attention runs over tiles; solutions of one length
-that share nothing are read as fast in a plain batch.
+that share nothing are read as fast in a plain batch. Both stand side by side where solutions differ in that.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from verifier.batches import fixed_batches
+from verifier.packing.choice import read_apart
 from verifier.packing.tiles import Tiles, count_pairs, cut_tiles
 from verifier.packing.tree import Row, lay_out
 
 TILE = 64
 """Tokens in a tile; `scoring.py --sweep` in benchmarks/ has others."""
+
+
+PASS_TOKENS = TILE
+"""What a pass costs beside its tokens, in tokens: all weights are read, or unpacked, whatever it has."""
 
 
 class Work(NamedTuple):
@@ -82,15 +88,15 @@ Pass = Packed | Padded
 
 
 def plan_passes(
-    sequences: Sequence[NDArray[np.integer]], budget: int, work: Work, *, may_pack: bool = True
+    sequences: Sequence[NDArray[np.integer]], budget: int, work: Work, *, longest: float = inf
 ) -> list[Pass]:
-    """Passes of at most ``budget`` tokens that read every sequence once, in the way that is less work.
+    """Passes of at most ``budget`` tokens that read every sequence once, each in the way that is less work.
 
     Args:
         sequences: token ids; empty ones are in no pass.
         budget: most tokens in a pass, padding included; a longer sequence has a pass of its own.
         work: what tokens and pairs of them cost.
-        may_pack: the model can read packed rows.
+        longest: most tokens of a sequence that the model can read in a packed row.
 
     Example:
         >>> alike = [np.array([1, 2, 3, 4]), np.array([1, 2, 3, 5])]
@@ -101,12 +107,44 @@ def plan_passes(
         ['Padded']
     """
     lengths = np.array([len(each) for each in sequences], dtype=np.int64)
-    padded: list[Pass] = [
+    padded = _batches(lengths, budget)
+    too_long = lengths > longest
+    if too_long[lengths > 0].all():
+        return padded
+    packed = _in_rows(sequences, lengths, too_long, budget)
+    apart = too_long | _apart(packed, padded, work, len(lengths))
+    plans = [padded, packed, _in_rows(sequences, lengths, apart, budget)]
+    return min(plans, key=lambda plan: sum(each.work(work) + PASS_TOKENS * work.token for each in plan))
+
+
+def _in_rows(
+    sequences: Sequence[NDArray[np.integer]],
+    lengths: NDArray[np.int64],
+    apart: NDArray[np.bool_],
+    budget: int,
+) -> list[Pass]:
+    """Packed rows of all sequences but those apart, which are in batches."""
+    rows = lay_out([ids[:0] if other else ids for ids, other in zip(sequences, apart, strict=True)], budget)
+    return [*map(Packed, rows), *_batches(np.where(apart, lengths, 0), budget)]
+
+
+def _batches(lengths: NDArray[np.int64], budget: int) -> list[Pass]:
+    return [
         Padded(tuple(batch.tolist()), int(lengths[batch].max()))
         for batch in fixed_batches(lengths, budget)
         if lengths[batch].max() > 0
     ]
-    if not may_pack or not padded:
-        return padded
-    packed: list[Pass] = [Packed(row) for row in lay_out(sequences, budget)]
-    return min(padded, packed, key=lambda passes: sum(each.work(work) for each in passes))
+
+
+def _apart(packed: Sequence[Pass], padded: Sequence[Pass], work: Work, count: int) -> NDArray[np.bool_]:
+    """Which sequences are less work in their batches than in their rows, at what a token costs in each."""
+    alone = np.zeros(count)
+    for each in padded:
+        alone[list(each.members)] = each.work(work) / len(each.members)
+    found = np.zeros(count, dtype=np.bool_)
+    for each in packed:
+        if isinstance(each, Packed):
+            row, members = each.row, list(each.members)
+            token = each.work(work) / len(row)
+            found[members] = read_apart(row.lengths, row.shared, token, alone[members])
+    return found

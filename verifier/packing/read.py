@@ -65,10 +65,10 @@ class Readable(Protocol):
 def passes_for(reader: Readable, sequences: Sequence[NDArray[np.integer]], budget: int) -> list[Pass]:
     """The passes of at most ``budget`` tokens that read all sequences with the least work this model can do.
 
-    Packed rows only where the model reads them, and where every layer sees the whole of each sequence.
+    Packed rows only where the model reads them, and only of sequences of which every layer sees the whole.
     """
-    longest = max(map(len, sequences), default=0)
-    return plan_passes(sequences, budget, reader.work, may_pack=0 < longest <= reader.window and reader.packs)
+    may_pack = any(0 < len(each) <= reader.window for each in sequences) and reader.packs
+    return plan_passes(sequences, budget, reader.work, longest=reader.window if may_pack else 0)
 
 
 def read_pass(

@@ -8,17 +8,10 @@ import torch
 from shepherd.errors import ShepherdError
 from shepherd.runs import announce
 from verifier.packing.allocations import Allocations
+from verifier.packing.budget import CPU_BYTES as _CPU_BYTES
+from verifier.packing.budget import LEAST_TOKENS, tokens_that_fit
 from verifier.packing.passes import Padded, Pass
 from verifier.packing.read import Readable, read_pass
-
-_TRIED_TOKENS = 256
-"""The shorter of the passes that are measured; no pass is made smaller by what they show."""
-_SHARE = 0.5
-"""Of the memory that is free: other processes, fragments, and what a library holds inside have the rest."""
-
-_CPU_BYTES, _CPU_TOKENS = 64 << 20, 1024
-"""Of a pass on a CPU: what no longer fits its caches is not read faster (`benchmarks/scoring.py --sweep`).
-It has so many tokens all the same: with fewer, weights would be unpacked and questions read too often."""
 
 
 class Room:
@@ -36,16 +29,15 @@ class Room:
         """Tokens of a pass: as many as fit, at most so many; a power of two where memory decides.
 
         The number stays what it was found to be: the same solutions then share the same passes, and get the
-        same bits.
+        same bits. Not so in another run on a card, where something else may be free.
         """
         if self._tokens is None:
             try:
-                fit = self._fit()
+                self._tokens = self._fit()
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
-                fit = _TRIED_TOKENS
-            self._tokens = 1 << (fit.bit_length() - 1)
+                self._tokens = LEAST_TOKENS
         return min(most, self._tokens)
 
     def halve(self, failed: Pass, error: BaseException) -> None:
@@ -67,14 +59,12 @@ class Room:
 
     def _fit(self) -> int:
         """Tokens that fit: by what a pass takes more when it is longer, beside what any pass takes."""
-        short = max(1, min(_TRIED_TOKENS, self.reader.window // 2))
+        short = max(1, min(LEAST_TOKENS, self.reader.window // 2))
         (less, _), (more, free) = self._measure(short), self._measure(2 * short)
         bytes_a_token = max(1.0, (more - less) / short)
         fixed = max(0.0, less - short * bytes_a_token)
-        fit = (_SHARE * free - fixed) / bytes_a_token
-        if self.reader.device.type == "cpu":
-            fit = min(fit, max(_CPU_TOKENS, _CPU_BYTES / bytes_a_token))
-        return max(_TRIED_TOKENS, int(fit))
+        cpu_bytes = _CPU_BYTES if self.reader.device.type == "cpu" else None
+        return tokens_that_fit(bytes_a_token, fixed, free, cpu_bytes)
 
     @torch.no_grad()
     def _measure(self, tokens: int) -> tuple[int, int]:

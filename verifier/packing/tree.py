@@ -43,6 +43,26 @@ class Row:
         """Tokens in the row."""
         return len(self.ids)
 
+    @property
+    def lengths(self) -> list[int]:
+        """Tokens of each member."""
+        return [len(place) for place in self.places]
+
+    @property
+    def shared(self) -> list[int]:
+        """How many tokens each member begins with as the one before it does; 0 for the first.
+
+        Example:
+            >>> row, = lay_out([np.array([5, 6]), np.array([5, 7])], budget=9)
+            >>> row.shared
+            [0, 1]
+        """
+        found, filled = [], 0
+        for place in self.places:
+            found.append(int(np.searchsorted(place, filled)))
+            filled = max(filled, int(place[-1]) + 1)
+        return found
+
     def sees(self) -> NDArray[np.bool_]:
         """Which token sees which, shape ``(n, n)``: for small rows, and to test others against.
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from shepherd.errors import ShepherdError
 from shepherd.records import StepRow
-from verifier.batches import encode_rows, supervised
+from verifier.batches import supervised
 from verifier.tags import TagContract, Template, encode, resolve, text_of
 
 Vocabulary = Callable[[str], Any]
@@ -82,7 +82,9 @@ def test_it_is_resolved_exactly_or_refused(case: dict[str, Any], vocabulary: Voc
 
 
 @every
-def test_as_many_tags_as_labels_on_hundreds_of_rows(name: str, vocabulary: Vocabulary) -> None:
+def test_as_many_tags_as_labels_on_hundreds_of_rows(
+    name: str, vocabulary: Vocabulary, encode_rows: Callable[..., Any]
+) -> None:
     tokenizer, contract = vocabulary(name), contract_of(name, vocabulary)
     rows = nasty_rows(400)
     encoded = encode_rows(rows, tokenizer, contract, max_length=10_000)

@@ -29,11 +29,12 @@ from verifier.heads import LabelRows
 from verifier.model import TagReader, add_lora, load_base
 from verifier.packing import score as scoring
 from verifier.packing.allocations import Allocations
-from verifier.packing.passes import Packed, plan_passes
-from verifier.packing.read import read_pass
+from verifier.packing.passes import Packed, Padded, Work, plan_passes
+from verifier.packing.read import passes_for, read_pass
 from verifier.packing.score import score_packed
 from verifier.tags import EncodedSolution
 
+KINDS = (Packed, Padded)
 VOCABULARY = 1_009
 SHAPE = {
     "hidden_size": 48,
@@ -169,6 +170,35 @@ def test_longer_than_a_sliding_window_is_read_in_batches() -> None:
     assert reader.packs
     assert reader.window == 8
     pool = [_solution([501] * 12 + [each] * 9) for each in range(5)]
+    for each, scores in zip(pool, score_packed(reader, pool, 4096), strict=True):
+        np.testing.assert_allclose(scores, _alone(reader, each), atol=1e-5, rtol=0)
+
+
+def _kinds(reader: TagReader, pool: list[EncodedSolution]) -> dict[type, list[int]]:
+    passes = passes_for(reader, [each.ids[: each.tags[-1] + 1] for each in pool], 4096)
+    return {kind: sorted(i for each in passes if type(each) is kind for i in each.members) for kind in KINDS}
+
+
+def test_one_solution_longer_than_the_window_leaves_the_others_packed() -> None:
+    reader = _reader(MistralConfig(**SHAPE, sliding_window=24))
+    pool = [_solution([501] * 12 + [each] * 9) for each in range(5)]
+    pool.insert(2, _solution([501] * 12 + [1] * 30))
+    assert _kinds(reader, pool) == {Packed: [0, 1, 3, 4, 5], Padded: [2]}
+    for each, scores in zip(pool, score_packed(reader, pool, 4096), strict=True):
+        np.testing.assert_allclose(scores, _alone(reader, each), atol=1e-5, rtol=0)
+
+
+@settings(deadline=None, max_examples=10)
+@given(st.integers(0, 2**32 - 1))
+def test_scores_are_the_same_where_rows_and_batches_stand_side_by_side(llama: TagReader, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    question = rng.integers(0, VOCABULARY, 60).tolist()
+    alike = [_solution(question + rng.integers(0, 5, 9 + at).tolist()) for at in range(9)]
+    apart = [_solution([1, *rng.integers(10, VOCABULARY, 89).tolist()]) for _ in range(9)]
+    pool = [each for pair in zip(alike, apart, strict=True) for each in pair]
+    reader = TagReader(llama.model, llama.head)
+    reader.__dict__["work"] = Work(1.0, 0.005)
+    assert _kinds(reader, pool) == {Packed: list(range(0, 18, 2)), Padded: list(range(1, 18, 2))}
     for each, scores in zip(pool, score_packed(reader, pool, 4096), strict=True):
         np.testing.assert_allclose(scores, _alone(reader, each), atol=1e-5, rtol=0)
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import product
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from verifier.packing.passes import Packed, Padded, Work, plan_passes
+from verifier.packing.choice import read_apart
+from verifier.packing.passes import PASS_TOKENS, Packed, Padded, Pass, Work, plan_passes
 from verifier.packing.tiles import count_pairs, cut_tiles
 from verifier.packing.tree import Row, count_unique, lay_out, shared_with_last
 
@@ -101,7 +105,7 @@ def test_where_packing_does_not_pay_batches_are_padded() -> None:
     question = rng.integers(100, 10_000, 64)
     alike = [np.concatenate([question, each[:32]]) for each in apart]
     assert {type(each) for each in plan_passes(alike, 4096, work)} == {Packed}
-    assert {type(each) for each in plan_passes(alike, 4096, work, may_pack=False)} == {Padded}
+    assert {type(each) for each in plan_passes(alike, 4096, work, longest=0)} == {Padded}
     uneven = [each[: 4 + 8 * at] for at, each in enumerate(apart)]  # no padding in a row is a gain too
     assert {type(each) for each in plan_passes(uneven, 4096, work)} == {Packed}
 
@@ -110,7 +114,78 @@ def test_where_packing_does_not_pay_batches_are_padded() -> None:
 def test_a_plan_reads_every_solution_once(budget: int) -> None:
     rng = np.random.default_rng(1)
     sequences = [rng.integers(0, 3, rng.integers(0, 90)) for _ in range(40)]
-    for may_pack in (True, False):
-        passes = plan_passes(sequences, budget, Work(1e6, 1e2), may_pack=may_pack)
+    for longest in (0, 45, 90):
+        passes = plan_passes(sequences, budget, Work(1e6, 1e2), longest=longest)
         members = sorted(member for each in passes for member in each.members)
         assert members == [at for at, each in enumerate(sequences) if len(each)]
+        packed = [member for each in passes if isinstance(each, Packed) for member in each.members]
+        assert all(len(sequences[member]) <= longest for member in packed)
+
+
+def _work(passes: list[Pass], work: Work) -> float:
+    return sum(each.work(work) for each in passes)
+
+
+def test_solutions_that_share_and_solutions_that_do_not_are_read_side_by_side() -> None:
+    """A question's solutions in a row; beside them the rest, of one length, a first token in common."""
+    rng = np.random.default_rng(0)
+    work = Work(token=1e6, pair=1e3)
+    apart = [np.concatenate([[1], rng.integers(100, 10_000, 127)]) for _ in range(16)]
+    alike = [np.concatenate([apart[0][:100], rng.integers(100, 10_000, 9 + at)]) for at in range(16)]
+    passes = plan_passes([*apart[1:], *alike], 4096, work)
+    kinds = {type(each): sorted(each.members) for each in passes}
+    assert kinds == {Padded: list(range(15)), Packed: list(range(15, 31))}
+    rows = lay_out([*apart[1:], *alike], 4096)
+    assert _work(passes, work) < 0.95 * _work([*map(Packed, rows)], work)
+
+
+def test_a_pass_more_is_not_made_for_a_trifle() -> None:
+    """One solution that shares nothing is less work in a batch, by its tiles' pairs: not a pass's worth."""
+    rng = np.random.default_rng(0)
+    question = rng.integers(100, 10_000, 90)
+    alike = [np.concatenate([question, rng.integers(100, 10_000, 30)]) for _ in range(8)]
+    alone = rng.integers(100, 10_000, 120)
+    (only,) = plan_passes([*alike, alone], 4096, Work(token=1e6, pair=1e2))
+    assert isinstance(only, Packed)
+
+
+@given(SEQUENCES, st.integers(1, 60), st.integers(0, 12), st.floats(0, 0.2))
+def test_no_plan_is_more_work_than_rows_alone_or_batches_alone(
+    sequences: list[Tokens], budget: int, longest: int, pair: float
+) -> None:
+    def counted(passes: list[Pass]) -> float:
+        return _work(passes, work) + PASS_TOKENS * work.token * len(passes)
+
+    work = Work(1.0, pair)
+    found = plan_passes(sequences, budget, work, longest=longest)
+    assert counted(found) <= counted(plan_passes(sequences, budget, work, longest=0))
+    if longest == 12:
+        assert counted(found) <= counted([Packed(row) for row in lay_out(sequences, budget)])
+
+
+@given(SEQUENCES, st.lists(st.integers(1, 40), min_size=14, max_size=14))
+def test_the_sequences_left_out_of_a_row_are_those_of_the_least_work(
+    sequences: list[Tokens], prices: list[int]
+) -> None:
+    """Against every subset: distinct prefixes of those in the row, and the price of each that is not."""
+    sequences = sequences[:8]
+    if not any(map(len, sequences)):
+        return
+    (row,) = lay_out(sequences, 10_000)
+    elsewhere = [0.3 * price for price in prices[: len(row.members)]]
+
+    def total(left_out: Sequence[bool]) -> float:
+        mine = [sequences[at] for at, other in zip(row.members, left_out, strict=True) if not other]
+        return len(_prefixes(mine)) + sum(
+            price for price, other in zip(elsewhere, left_out, strict=True) if other
+        )
+
+    found = read_apart(row.lengths, row.shared, 1.0, elsewhere).tolist()
+    least = min(map(total, product((False, True), repeat=len(row.members))))
+    assert total(found) == pytest.approx(least)
+
+
+def test_a_long_chain_of_beginnings_is_no_deep_recursion() -> None:
+    lengths = list(range(1, 5001))
+    assert not read_apart(lengths, [0, *lengths[:-1]], 1.0, [2.0] * 5000).any()
+    assert read_apart(lengths, [0, *lengths[:-1]], 1.0, [0.9] * 5000).all()

@@ -26,8 +26,10 @@ from verifier.estimate import (
     adapted_linears,
     sampling_memory,
     scoring_memory,
+    scoring_tokens,
     training_memory,
 )
+from verifier.estimate.parts import USABLE
 from verifier.estimate.training import optimizer_part, pageable_bytes
 from verifier.estimate.weights import packed_bytes
 from verifier.packing.allocations import Allocations
@@ -197,6 +199,7 @@ CASES = [
     {"quantization": "none", "accumulation": 1},
     {"quantization": "none", "dtype": "float32", "loss": "pair", "optimizer": "adamw_torch"},
     {"group_by": "question", "gradient_checkpointing": False},
+    {"group_by": "question"},
     {"group_by": "question", "dtype": "float32"},
     {"optimizer": "muon", "gradient_checkpointing": False, "lora": {"targets": ("q_proj", "v_proj")}},
 ]
@@ -267,6 +270,64 @@ def test_the_estimate_is_within_a_tenth_of_a_real_batch(tracking: Any, dtype: st
         engine.generate(prompts, batch.n, Sampling(max_new_tokens=batch.new_tokens, top_p=top_p), seed=0)
     estimate = sampling_memory(Base(SHAPE, "none", dtype), batch)
     assert estimate.total == pytest.approx(allocations.peak, rel=0.1)
+
+
+SCORED = [
+    ("none", "float32", False),
+    ("none", "bfloat16", True),
+    ("nf4", "float32", True),
+    ("nf4", "bfloat16", False),
+]
+
+
+@pytest.mark.parametrize("question", [0, 100, 600])
+@pytest.mark.parametrize(("quantization", "dtype", "adapted"), SCORED)
+def test_the_estimate_is_within_a_tenth_of_a_real_scoring_pass(
+    tracking: Any,
+    quantization: str,
+    dtype: str,
+    adapted: bool,
+    question: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A padded batch of 19 solutions, and packed rows in which they share a question."""
+    import numpy as np
+    import torch
+
+    from verifier.config import LoraConfig
+    from verifier.heads import LabelRows
+    from verifier.model import TagReader, add_lora
+    from verifier.packing.passes import Packed, Padded, Pass
+    from verifier.packing.read import read_pass
+    from verifier.packing.tree import lay_out
+
+    base = tracking.build(SHAPE, quantization=quantization, dtype=dtype, device=torch.device("cpu"))
+    model = add_lora(base, LoraConfig(rank=16), seed=0) if adapted else base
+    reader = TagReader(model.eval(), LabelRows(base.get_output_embeddings(), 7, 8))
+    rng = np.random.default_rng(0)
+    shared = rng.integers(0, SHAPE.vocabulary, question)
+    solutions = [np.concatenate([shared, rng.integers(0, SHAPE.vocabulary, 100)]) for _ in range(19)]
+    each: Pass = Padded(range(19), 100)
+    keys = 0
+    if question:
+        (row,) = lay_out(solutions, 4096)
+        each = Packed(row)
+        keys = each.tiles.keys.shape[1]
+    with torch.no_grad():
+        read_pass(reader, each, solutions, [np.array([50, 99])] * 19)  # buffers that any first pass makes
+        with tracking.Allocations() as allocations:
+            read_pass(reader, each, solutions, [np.array([50, 99])] * 19)
+    base_of, adapter = Base(SHAPE, quantization, dtype), _adapter(rank=16) if adapted else None
+    weights = sum(part.bytes for part in base_of.parts()) + (adapter.part().bytes if adapter else 0)
+    estimate = scoring_memory(base_of, adapter, each.tokens, keys)
+    assert estimate.total - weights == pytest.approx(allocations.peak, rel=0.1)
+    # And as many tokens as the room that is measured: on this machine's kind, and where little is free.
+    for free in (1 << 26, 1 << 40):
+        monkeypatch.setattr("psutil.virtual_memory", lambda free=free: SimpleNamespace(available=free))
+        planned = scoring_tokens(base_of, adapter, 1 << 30, round((free + weights) / USABLE), on_cpu=True)
+        assert planned == TagReader(reader.model, reader.head).room.tokens(1 << 30)
+    assert scoring_tokens(base_of, adapter, 1 << 30, 80 * GIB, on_cpu=False) > planned
+    assert scoring_tokens(base_of, adapter, 100, 80 * GIB, on_cpu=False) == 100
 
 
 def test_scoring_and_sampling_by_hand() -> None:

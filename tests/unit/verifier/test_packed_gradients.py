@@ -12,16 +12,20 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
-from transformers import AutoModelForCausalLM, LlamaConfig
+from transformers import AutoModelForCausalLM, LlamaConfig, MistralConfig, PretrainedConfig
 
 from shepherd.records import StepRow
-from verifier.batches import EncodedRow, supervised
+from verifier.batches import EncodedRow, EncodedRows, supervised
 from verifier.config import LoraConfig
 from verifier.gradient import add_gradient
 from verifier.heads import LabelRows, make_head
+from verifier.heldout import evaluate
 from verifier.loss import Loss, PairLoss, StepLoss
 from verifier.model import TagReader, add_lora, enable_gradient_checkpointing, load_base
-from verifier.packing.passes import Work
+from verifier.packing import attention
+from verifier.packing.allocations import Allocations
+from verifier.packing.passes import Packed, Padded, Work
+from verifier.packing.read import passes_for
 from verifier.packing.tree import count_unique
 
 LOSSES: dict[str, tuple[str, Loss]] = {
@@ -56,19 +60,16 @@ def _with_adapter(base: Any, head: str, lora: LoraConfig, checkpointing: bool) -
 @cache
 def _llama(vocabulary: int, head: str, *, checkpointing: bool = False) -> TagReader:
     """With fewer key heads than query heads, as most Llamas."""
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        hidden_size=48,
-        intermediate_size=96,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        vocab_size=vocabulary,
-        initializer_range=0.1,
+    return _with_adapter(_base(vocabulary), head, LoraConfig(rank=4, alpha=8), checkpointing)
+
+
+def _base(vocabulary: int, kind: type[PretrainedConfig] = LlamaConfig, **changes: Any) -> Any:
+    sizes = {"hidden_size": 48, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4}
+    config = kind(
+        **{**sizes, "num_key_value_heads": 2, "vocab_size": vocabulary, "initializer_range": 0.1, **changes}
     )
-    base = AutoModelForCausalLM.from_config(config)
-    base.requires_grad_(requires_grad=False)
-    return _with_adapter(base, head, LoraConfig(rank=4, alpha=8), checkpointing)
+    torch.manual_seed(0)
+    return AutoModelForCausalLM.from_config(config).requires_grad_(requires_grad=False)
 
 
 def _parameters(reader: TagReader) -> list[torch.nn.Parameter]:
@@ -170,6 +171,65 @@ def test_a_step_has_the_gradient_of_its_rows_read_alone(
     if batch_tokens == 4096:
         groups = batches if loss.couples else [[row for batch in batches for row in batch]]
         assert found.tokens_read == sum(count_unique([row.ids for row in group]) for group in groups)
+
+
+@pytest.mark.parametrize("kind", ["lm-vocab", "outcome-pairwise"])
+def test_rows_beside_batches_have_the_gradient_too(kind: str) -> None:
+    """Rows longer than a sliding window are read in batches, the others packed; so is what is held out."""
+    head, loss = LOSSES[kind]
+    rng = np.random.default_rng(5)
+    rows = _rows(rng, 97, 3, 6)
+    if head == "outcome":
+        rows = [_last_only(row) for row in rows]
+    window = int(np.median([len(row.ids) for row in rows]))
+    base = _base(97, MistralConfig, sliding_window=window)
+    reader = _with_adapter(base, head, LoraConfig(rank=4, alpha=8), checkpointing=False)
+    assert {type(each) for each in passes_for(reader, [row.ids for row in rows], 4096)} == {Packed, Padded}
+    mean, expected = _alone(reader, loss, [rows])
+    found = add_gradient(reader, loss, [rows], 4096, pad_id=0)
+    assert found.loss == pytest.approx(mean, rel=1e-5)
+    assert _error(_taken(reader), expected) < 1e-4
+    held_out = evaluate(reader, EncodedRows(rows, 0, 0, 0, 0), loss=loss, batch_tokens=4096, pad_id=0)
+    assert held_out.loss == pytest.approx(mean, rel=1e-5)
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_attention_is_computed_twice_a_step_whatever_is_recomputed(
+    checkpointing: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once forward, once more in the backward pass: by itself, or with its layer."""
+    reader = _llama(97, "lm", checkpointing=checkpointing)
+    calls = []
+
+    def counted(*arguments: Any, **options: Any) -> Tensor:
+        calls.append(1)
+        return over_tiles(*arguments, **options)
+
+    over_tiles = attention._over_tiles
+    monkeypatch.setattr(attention, "_over_tiles", counted)
+    rows = _rows(np.random.default_rng(0), 97, 2, 4)
+    add_gradient(reader, LOSSES["lm-vocab"][1], [rows], 4096, pad_id=0)
+    assert len(calls) == 2 * reader.model.config.num_hidden_layers
+    _taken(reader)
+
+
+def test_what_tiles_gather_is_kept_of_one_layer_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A layer more keeps its input and no more; the peak grows by less than a tenth."""
+    rows = _rows(np.random.default_rng(0), 97, 20, 12)
+    loss, lora = LOSSES["lm-vocab"][1], LoraConfig(rank=4)
+
+    def peak(layers: int) -> int:
+        reader = _with_adapter(_base(97, num_hidden_layers=layers), "lm", lora, checkpointing=True)
+        with Allocations() as counted:
+            found = add_gradient(reader, loss, [rows], 4096, pad_id=0)
+        assert found.tokens_read == tokens
+        return counted.peak
+
+    tokens = count_unique([row.ids for row in rows])
+    few, many = peak(2), peak(6)
+    assert many - few == pytest.approx(4 * 48 * 4 * tokens, rel=0.02)
+    monkeypatch.setattr(attention, "_IN_A_RECOMPUTED_LAYER", attention.NAME)
+    assert many < 1.1 * peak(6)
 
 
 def test_it_would_be_seen_if_solutions_saw_each_other() -> None:

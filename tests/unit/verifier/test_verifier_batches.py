@@ -13,7 +13,6 @@ from shepherd.records import StepRow
 from verifier.batches import (
     EncodedRow,
     EncodedRows,
-    encode_rows,
     fixed_batches,
     make_plan,
     plan_digest,
@@ -32,7 +31,7 @@ def _row(*labels: float | None, question: str = "How many?") -> StepRow:
     return StepRow(question, tuple(f"Step {i}: {i} + 1 = 2." for i in range(1, len(labels) + 1)), labels)
 
 
-def test_truncation_drops_whole_steps_and_counts_them(tiny_tokenizer: Any) -> None:
+def test_truncation_drops_whole_steps_and_counts_them(tiny_tokenizer: Any, encode_rows: Any) -> None:
     contract = resolve(tiny_tokenizer)
     whole = encode_rows([_row(1.0, 0.0, 1.0)], tiny_tokenizer, contract, 1000).rows[0]
     # One token short of the third tag.
@@ -47,7 +46,7 @@ def test_truncation_drops_whole_steps_and_counts_them(tiny_tokenizer: Any) -> No
     assert at_the_edge.steps_cut == 0
 
 
-def test_null_labels_are_no_targets_and_soft_ones_are_kept(tiny_tokenizer: Any) -> None:
+def test_null_labels_are_no_targets_and_soft_ones_are_kept(tiny_tokenizer: Any, encode_rows: Any) -> None:
     contract = resolve(tiny_tokenizer)
     rows = encode_rows([_row(None, 0.25, None), _row(None, None), _row(1.0)], tiny_tokenizer, contract, 1000)
     assert rows.rows_unlabelled == 1
@@ -138,7 +137,7 @@ def test_a_limit_keeps_whole_questions(numbers: list[int], limit: int) -> None:
     assert len(kept) <= limit or len(set(numbers[limit - 1 : len(kept)])) == 1  # no more than it takes
 
 
-def test_the_digest_knows_rows_and_order(tiny: Any, tiny_tokenizer: Any) -> None:
+def test_the_digest_knows_rows_and_order(tiny: Any, tiny_tokenizer: Any, encode_rows: Any) -> None:
     contract = resolve(tiny_tokenizer)
     rows = encode_rows(tiny.make_rows(8), tiny_tokenizer, contract, 512)
     other = encode_rows(

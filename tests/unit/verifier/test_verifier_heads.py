@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from shepherd.errors import ShepherdError
 from shepherd.records import StepRow
 from verifier import load_verifier
-from verifier.batches import EncodedRow, EncodedRows, encode_rows
+from verifier.batches import EncodedRow, EncodedRows
 from verifier.config import EarlyStopping, LoraConfig, OutcomeConfig, TrainPrmConfig
 from verifier.description import read_description, rule_of_verifier
 from verifier.heads import Classifier, LabelRows, Outcome, make_head
@@ -132,12 +132,16 @@ def test_the_pointwise_loss_is_binary_cross_entropy_with_soft_labels() -> None:
     torch.testing.assert_close(loss.losses(loss.values(reader, values), targets, ["q", "q"]), expected)
 
 
-def test_only_the_last_tag_of_a_whole_solution_is_supervised(tiny: Any, tiny_tokenizer: Any) -> None:
+def test_only_the_last_tag_of_a_whole_solution_is_supervised(
+    tiny: Any, tiny_tokenizer: Any, encode_rows: Any
+) -> None:
     rows = tiny.make_rows(8)
     contract = resolve(tiny_tokenizer)
 
     def encoded(some: list[StepRow], max_length: int) -> EncodedRows:
-        return encode_rows(some, tiny_tokenizer, contract, max_length, partial(outcome_labels, label="last"))
+        supervision = partial(outcome_labels, label="last")
+        made: EncodedRows = encode_rows(some, tiny_tokenizer, contract, max_length, supervision)
+        return made
 
     found = encoded(rows, 512)
     for row, original in zip(found.rows, rows, strict=True):

@@ -11,7 +11,6 @@ import pytest
 import torch
 
 from shepherd.errors import ShepherdError
-from verifier.batches import encode_rows
 from verifier.heads import LabelRows
 from verifier.loss import class_weights, step_losses, tag_log_probabilities
 from verifier.tags import resolve
@@ -61,7 +60,7 @@ def test_a_soft_label_is_learnt_as_it_is() -> None:
     assert float(torch.sigmoid(logit.detach())) == pytest.approx(0.7, abs=1e-4)
 
 
-def test_class_weights_balance_the_classes(tiny: Any, tiny_tokenizer: Any) -> None:
+def test_class_weights_balance_the_classes(tiny: Any, tiny_tokenizer: Any, encode_rows: Any) -> None:
     rows = encode_rows(tiny.make_rows(80), tiny_tokenizer, resolve(tiny_tokenizer), 512)
     labels = [label for row in rows.rows for label in row.labels.tolist()]
     good, bad = class_weights(rows, "balanced")

@@ -124,14 +124,6 @@ def test_odd_texts_score(verifier: Verifier) -> None:
     assert [len(each) for each in scores] == [len(split(text).steps) for text in texts]
 
 
-def test_results_come_in_order_as_soon_as_they_are_known(verifier: Verifier) -> None:
-    items = _items(30)
-    seen: list[int] = []
-    given = verifier.score_many(items, 16, on_done=lambda index, _: seen.append(index))
-    assert seen == list(range(30))
-    assert [len(each) for each in given] == [len(texts) for _, texts in items]
-
-
 def test_a_reloaded_adapter_scores_exactly_as_it_was_trained(
     tiny: Any, tiny_base: Path, tiny_rows: Path, tmp_path: Path
 ) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad, scaled_dot_product_attention
+from torch.nn.functional import embedding, pad, scaled_dot_product_attention
 from torch.utils.checkpoint import checkpoint
 from transformers import AttentionInterface
 
@@ -100,14 +100,24 @@ def _over_tiles(
     runs = pad(query[0], (0, 0, 0, count * size - length)).view(key_heads, sharing, count, size, width)
     found = scaled_dot_product_attention(
         runs.permute(2, 0, 1, 3, 4).reshape(count, key_heads, sharing * size, width),
-        key[0][:, tiles.keys].transpose(0, 1),
-        value[0][:, tiles.keys].transpose(0, 1),
+        _gather(key, tiles.keys),
+        _gather(value, tiles.keys),
         tiles.mask(query.dtype, sharing),
         dropout_p=dropout,
         scale=scaling,
     )
     found = found.view(count, key_heads, sharing, size, width).permute(0, 3, 1, 2, 4)
     return found.reshape(1, count * size, heads, width)[:, :length]
+
+
+def _gather(states: Tensor, at: Tensor) -> Tensor:
+    """Keys or values of every tile, shape ``(tiles, key heads, most keys, d)``.
+
+    A token's heads lie side by side in memory: they are copied as one piece.
+    """
+    heads, length, width = states.shape[1:]
+    tokens = states[0].transpose(0, 1).reshape(length, heads * width)
+    return embedding(at, tokens).view(*at.shape, heads, width).transpose(1, 2)
 
 
 AttentionInterface.register(NAME, attend)

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from tracking import stand_in
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from verifier.model import load_tokenizer
+from verifier.model import load_tokenizer, quiet_bitsandbytes
+from verifier.shape import Shape
 
 SHAPE: dict[str, Any] = {
     "hidden_size": 768,
@@ -28,6 +30,47 @@ TOY: dict[str, Any] = {
     "num_attention_heads": 2,
     "vocab_size": 4_096,
 }
+
+
+def _shape(sizes: dict[str, Any], vocabulary: int) -> Shape:
+    return Shape(
+        layers=sizes["num_hidden_layers"],
+        hidden=sizes["hidden_size"],
+        intermediate=sizes["intermediate_size"],
+        heads=sizes["num_attention_heads"],
+        kv_heads=sizes["num_attention_heads"],
+        vocabulary=vocabulary,
+        context=2048,
+    )
+
+
+SHAPES = {
+    "134m": _shape(SHAPE, SHAPE["vocab_size"]),
+    "tinyllama-1.1b": stand_in.SHAPES["tinyllama-1.1b"],
+    "llama-3-8b": stand_in.SHAPES["llama-3-8b"],
+    "toy": _shape(TOY, SHAPE["vocab_size"]),
+}
+"""What a model is made of by name; ``toy`` has as many tokens as the real vocabulary."""
+
+
+def random_model(shape: Shape, dtype: str, device: torch.device, quantization: str, seed: int = 0) -> Any:
+    """A frozen Llama of random weights, as `verifier.model.load_base` gives one, with no hub.
+
+    Its weights are drawn where they stay, a matrix at a time and in `dtype`; in 4 bits each is quantized before
+    the next is drawn. So 8B in NF4 take no more than they do when they are ready, and one matrix.
+
+    Args:
+        shape: its sizes, of `SHAPES`.
+        dtype: ``float32`` or ``bfloat16``.
+        device: where it is made.
+        quantization: ``none`` or ``nf4``.
+        seed: of the weights.
+    """
+    quiet_bitsandbytes()
+    torch.manual_seed(seed)
+    model = stand_in.build(shape, quantization=quantization, dtype=dtype, device=device)
+    return model.eval()
+
 
 
 def save_base(shape: dict[str, Any], vocabulary: str, folder: Path, seed: int) -> Path:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tracking import stand_in
+from tracking.stand_in import build
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from verifier.model import load_tokenizer, quiet_bitsandbytes
@@ -32,45 +32,55 @@ TOY: dict[str, Any] = {
 }
 
 
-def _shape(sizes: dict[str, Any], vocabulary: int) -> Shape:
-    return Shape(
-        layers=sizes["num_hidden_layers"],
-        hidden=sizes["hidden_size"],
-        intermediate=sizes["intermediate_size"],
-        heads=sizes["num_attention_heads"],
-        kv_heads=sizes["num_attention_heads"],
-        vocabulary=vocabulary,
-        context=2048,
-    )
-
-
-SHAPES = {
-    "134m": _shape(SHAPE, SHAPE["vocab_size"]),
-    "tinyllama-1.1b": stand_in.SHAPES["tinyllama-1.1b"],
-    "llama-3-8b": stand_in.SHAPES["llama-3-8b"],
-    "toy": _shape(TOY, SHAPE["vocab_size"]),
+SHAPES: dict[str, dict[str, Any]] = {
+    "134m": SHAPE,
+    "tinyllama-1.1b": {
+        "hidden_size": 2048,
+        "intermediate_size": 5632,
+        "num_hidden_layers": 22,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 4,
+        "vocab_size": 32_000,
+    },
+    "llama-3-8b": {
+        "hidden_size": 4096,
+        "intermediate_size": 14336,
+        "num_hidden_layers": 32,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 8,
+        "vocab_size": 128_256,
+    },
 }
-"""What a model is made of by name; ``toy`` has as many tokens as the real vocabulary."""
 
 
-def random_model(shape: Shape, dtype: str, device: torch.device, quantization: str, seed: int = 0) -> Any:
-    """A frozen Llama of random weights, as `verifier.model.load_base` gives one, with no hub.
+def random_model(
+    shape: dict[str, Any], dtype: str, device: torch.device, quantization: str, seed: int = 0
+) -> Any:
+    """A frozen Llama of random weights, such as `verifier.model.load_base` gives; nothing is read or written.
 
-    Its weights are drawn where they stay, a matrix at a time and in `dtype`; in 4 bits each is quantized before
-    the next is drawn. So 8B in NF4 take no more than they do when they are ready, and one matrix.
+    It is made where it is to be, a matrix at a time and in `dtype`; in 4 bits each is quantized before the
+    next is drawn. So 8B in NF4 take no more than they do when they are ready, and one matrix.
 
     Args:
-        shape: its sizes, of `SHAPES`.
-        dtype: ``float32`` or ``bfloat16``.
+        shape: of `SHAPES`, or `TOY`.
+        dtype: of what is not quantized, and of the computing.
         device: where it is made.
-        quantization: ``none`` or ``nf4``.
+        quantization: ``none`` or one of `verifier.config.Quantization`.
         seed: of the weights.
     """
+    heads = shape["num_attention_heads"]
+    sizes = Shape(
+        layers=shape["num_hidden_layers"],
+        hidden=shape["hidden_size"],
+        intermediate=shape["intermediate_size"],
+        heads=heads,
+        kv_heads=shape.get("num_key_value_heads", heads),
+        vocabulary=shape["vocab_size"],
+        context=2048,
+    )
     quiet_bitsandbytes()
     torch.manual_seed(seed)
-    model = stand_in.build(shape, quantization=quantization, dtype=dtype, device=device)
-    return model.eval()
-
+    return build(sizes, quantization=quantization, dtype=dtype, device=device).eval()
 
 
 def save_base(shape: dict[str, Any], vocabulary: str, folder: Path, seed: int) -> Path:

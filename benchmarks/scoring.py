@@ -34,7 +34,7 @@ from unittest.mock import patch
 
 import torch
 from record.hot import top_lines
-from record.machine import RESULTS, keep, machine
+from record.machine import keep, keep_entry, machine
 from record.tables import show
 from scorers.beside import BUDGET, CLOSE, GOES, Setting, measure, read
 from scorers.clock import attention_share, best_of, peak
@@ -45,7 +45,6 @@ from trainers.base import SHAPES
 
 from generation import foreign
 from shepherd.assets import asset
-from shepherd.files import read_json
 from shepherd.records import ProblemPool, read_pool
 from verifier import model as models
 from verifier.model import TagReader
@@ -87,7 +86,7 @@ def main() -> None:
     dtype = asked.dtype or ("bfloat16" if asked.device == "cuda" else "float32")
     setting = Setting(asked.shape, asked.quantization, dtype, asked.device)
     if asked.smoke:
-        setting = setting._replace(shape="toy")
+        setting = Setting("toy", device=asked.device)
     if asked.profile:
         for name, some in pools.items():
             print(f"\n{name}, {asked.profile}\n{hot(name, some, asked.profile, setting)}")
@@ -105,10 +104,7 @@ def main() -> None:
         on = machine()
         found = compare_more(setting, pools)
         if setting.on_card:
-            file = RESULTS / "scoring-cuda.json"
-            runs = read_json(file)["runs"] if file.exists() else {}
-            name = f"{setting.shape}, {setting.quantization}, {setting.dtype}"
-            keep(file.stem, on, {"runs": {**runs, name: {"machine": on, **found}}})
+            keep_entry("scoring-cuda", ", ".join(setting[:3]), on, found)
 
 
 def compare(setting: Setting, pools: Pools) -> dict[str, Any]:
@@ -132,7 +128,7 @@ def compare_more(setting: Setting, pools: Pools) -> dict[str, Any]:
     """What results/scoring-cuda.json has of one shape: every pool, and FlexAttention beside our tiles."""
     found = {name: measure(name, some, setting, flex=True) for name, some in pools.items()}
     run = {**setting._asdict(), "sizes": setting.sizes, "seed": 0, "pools": found}
-    result = {"runs": {", ".join(setting): {"machine": machine(), **run}}}
+    result = {"entries": {", ".join(setting): {"machine": machine(), **run}}}
     for table in ("scoring_cuda_counts", "scoring_cuda"):
         show(table, result)
     return run

@@ -389,11 +389,16 @@ class Table(NamedTuple):
 
     results: str
     make: Callable[[Result], str]
-    command: str | None = None
-    """Of benchmarks/, that writes them; None for the script of the results' name."""
+    options: str = ""
+
+    @property
+    def command(self) -> str:
+        """What writes the results."""
+        script = self.results.removesuffix("-cuda")
+        return f".venv/bin/python benchmarks/{script}.py{self.options}"
 
 
-CARD = "scoring.py --device cuda --shape llama-3-8b --quantization nf4"
+CARD = " --device cuda --shape llama-3-8b --quantization nf4"
 TABLES = {
     "scoring_counts": Table("scoring", scoring_counts),
     "scoring": Table("scoring", scoring),
@@ -432,10 +437,11 @@ def measured(name: str, results: Path) -> str:
     table = TABLES[name]
     file = results / f"{table.results}.json"
     if not file.exists():
-        command = table.command or f"{table.results}.py"
-        return f"Not measured yet: `.venv/bin/python benchmarks/{command}` writes it."
+        return f"Not measured yet: `{table.command}` writes it."
     result = read_json(file)
-    on = result["machine"]
+    on = result.get("machine")
+    if on is None:  # each entry has its own
+        return table.make(result)
     threads = "" if on["threads"] is None else f", {on['threads']} threads"
     where = f"{on['date']}: {on['cpu']}, {on['cores']} cores{threads}, load {on['load']} before it"
     return f"{table.make(result)}\n\n{where}."
@@ -443,7 +449,7 @@ def measured(name: str, results: Path) -> str:
 
 def _runs(result: Result) -> Iterator[tuple[str, Result, str, Result]]:
     """Every pool of every run on a card: the run's name, its machine, the pool's name, the pool."""
-    for run, found in result["runs"].items():
+    for run, found in result["entries"].items():
         for name, pool in found["pools"].items():
             yield run, found["machine"], name, pool
 

@@ -20,20 +20,19 @@ def matmul_rate(model: Any) -> float:
 
     Of a 4-bit model it is the rate of the unpacked matrix: unpacking is what the 4 bits cost beside it.
     """
-    layer, like = model.model.layers[0].mlp.up_proj, model.get_input_embeddings().weight
-    kind = like.device.type
-    rows = torch.randn(_TOKENS[kind], layer.in_features, dtype=like.dtype, device=like.device)
-    weight = torch.randn(layer.out_features, layer.in_features, dtype=like.dtype, device=like.device)
+    config, device, kind = model.config, model.device, model.device.type
+    weight = torch.randn(config.intermediate_size, config.hidden_size, dtype=model.dtype, device=device)
+    rows = torch.randn(_TOKENS[kind], config.hidden_size, dtype=model.dtype, device=device)
     best = float("inf")
     with torch.no_grad():
         for _ in range(_GOES):
-            wait_for(like.device)
+            wait_for(device)
             started = time.perf_counter()
             for _ in range(_LAUNCHES[kind]):
                 linear(rows, weight)
-            wait_for(like.device)
+            wait_for(device)
             best = min(best, time.perf_counter() - started)
-    return 2 * _LAUNCHES[kind] * rows.numel() * weight.shape[0] / best
+    return 2 * _LAUNCHES[kind] * _TOKENS[kind] * weight.numel() / best
 
 
 def wait_for(device: torch.device) -> None:

@@ -53,6 +53,26 @@ SHAPES: dict[str, dict[str, Any]] = {
 }
 
 
+def config_of(shape: dict[str, Any]) -> LlamaConfig:
+    """The configuration of a shape; where it says nothing else, keys have as many heads as queries."""
+    return LlamaConfig(**{"num_key_value_heads": shape["num_attention_heads"], **shape})
+
+
+def save_base(shape: dict[str, Any], vocabulary: str, folder: Path, seed: int) -> Path:
+    """Write a model folder: random weights of a shape, and a tokenizer.
+
+    Args:
+        shape: `SHAPE` or `TOY`.
+        vocabulary: ``mistral`` (32,000 tokens; from ``SHEPHERD_DATA``) or ``embedded`` (the small world's).
+        folder: to be made.
+        seed: of the weights.
+    """
+    torch.manual_seed(seed)
+    LlamaForCausalLM(config_of(shape)).save_pretrained(folder)
+    save_tokenizer(vocabulary, folder)
+    return folder
+
+
 def random_model(
     shape: dict[str, Any], dtype: str, device: torch.device, quantization: str, seed: int = 0
 ) -> Any:
@@ -80,26 +100,17 @@ def random_model(
     )
     quiet_bitsandbytes()
     torch.manual_seed(seed)
-    return build(sizes, quantization=quantization, dtype=dtype, device=device).eval()
+    model = build(sizes, quantization=quantization, dtype=dtype, device=device)
+    model.is_loaded_in_4bit = quantization != "none"  # peft adapts by it
+    return model.eval()
 
 
-def save_base(shape: dict[str, Any], vocabulary: str, folder: Path, seed: int) -> Path:
-    """Write a model folder: random weights of a shape, and a tokenizer.
-
-    Args:
-        shape: `SHAPE` or `TOY`.
-        vocabulary: ``mistral`` (32,000 tokens; from ``SHEPHERD_DATA``) or ``embedded`` (the small world's).
-        folder: to be made.
-        seed: of the weights.
-    """
-    torch.manual_seed(seed)
-    config = LlamaConfig(**shape, num_key_value_heads=shape["num_attention_heads"])
-    LlamaForCausalLM(config).save_pretrained(folder)
+def save_tokenizer(vocabulary: str, folder: Path) -> None:
+    """Write a tokenizer's files: ``mistral`` or ``embedded``."""
     if vocabulary == "embedded":
         load_tokenizer("embedded:base").save_pretrained(folder)
     else:
         save_mistral_tokenizer(folder)
-    return folder
 
 
 def save_mistral_tokenizer(folder: Path) -> None:

@@ -6,12 +6,12 @@ python benchmarks/record/tables.py        (writes every table that README.md has
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
-from eval.figures import percent
+from eval.figures import interval, percent
 from shepherd.files import read_json
 
 FOLDER = Path(__file__).parents[1]
@@ -63,12 +63,23 @@ def scoring_counts(result: Result) -> str:
 def scoring(result: Result) -> str:
     """Seconds and bytes of each way of scoring, as multiples of the floor and of ours."""
     return _table(
-        ("pool", "method", "seconds", "of the floor", "times ours", "counted", "peak, MiB", "scores within"),
+        (
+            "pool",
+            "method",
+            "seconds",
+            "best of",
+            "of the floor",
+            "times ours",
+            "counted",
+            "peak, MiB",
+            "scores within",
+        ),
         (
             (
                 name,
                 each["method"],
                 f"{each['seconds']:.2f}",
+                f"{each['goes']}",
                 f"{each['of_floor']:.2f}",
                 f"{each['times_ours']:.2f}",
                 f"{each['counted_times_ours']:.2f}" if "counted_times_ours" in each else "",
@@ -103,6 +114,95 @@ def scoring_rounded(result: Result) -> str:
             )
             for name, pool in result["pools"].items()
             for half in (pool["bfloat16"],)
+        ),
+    )
+
+
+def scoring_trained(result: Result) -> str:
+    """A trained verifier in bfloat16: how far scores are apart, and for how many problems another is best."""
+    found = result["trained"]
+    return _table(
+        (
+            f"{found['problems']} problems, {found['candidates']} candidates, {found['steps']:,} steps",
+            "largest difference",
+            "mean",
+            "another chosen",
+            "share, %",
+        ),
+        (
+            (
+                name,
+                f"{each['largest']:.4f}",
+                f"{each['mean']:.5f}",
+                f"{each['other_choice']} of {each['problems']}",
+                f"{percent(each['other_choice'] / each['problems'])} {interval(each['ci95'])}",
+            )
+            for name, each in found["apart"].items()
+        ),
+    )
+
+
+def scoring_cuda_counts(result: Result) -> str:
+    """What was read on a card, and the floor there."""
+    return _table(
+        (
+            "shape, pool",
+            "card",
+            "date",
+            "candidates",
+            "unique tokens",
+            "TFLOP/s",
+            "floor, s",
+            "weights, GiB",
+            "tokens a pass",
+            "attention's share of ours",
+        ),
+        (
+            (
+                f"{run}: {name}",
+                on["gpu"] or on["cpu"],
+                on["date"],
+                f"{pool['counts']['solutions']:,}",
+                f"{pool['counts']['unique']:,}",
+                f"{pool['matmul_operations_a_second'] / 1e12:.2f}",
+                f"{pool['floor_seconds']:.2f}",
+                f"{pool['weights_bytes'] / _GIB:.2f}",
+                f"{pool['pass_tokens']:,}",
+                f"{pool['attention_share']:.0%}",
+            )
+            for run, on, name, pool in _runs(result)
+        ),
+    )
+
+
+def scoring_cuda(result: Result) -> str:
+    """Tokens a second and bytes of each way of scoring on a card, and what part of its rate is of use."""
+    return _table(
+        (
+            "shape, pool",
+            "method",
+            "best of",
+            "tokens/s",
+            "of the rate",
+            "times ours",
+            "counted",
+            "peak, GiB",
+            "scores within",
+        ),
+        (
+            (
+                f"{run}: {name}",
+                each["method"],
+                f"{each['goes']}",
+                f"{pool['counts']['own'] / each['seconds']:,.0f}",
+                percent(1 / each["of_floor"]) + "%",
+                f"{each['times_ours']:.2f}",
+                f"{each['counted_times_ours']:.2f}" if "counted_times_ours" in each else "",
+                f"{(pool['weights_bytes'] + each['peak_bytes']) / _GIB:.2f}" if each["peak_bytes"] else "",
+                f"{each['largest_difference']:.0e}" if "largest_difference" in each else "",
+            )
+            for run, _, name, pool in _runs(result)
+            for each in pool["methods"]
         ),
     )
 
@@ -289,12 +389,23 @@ class Table(NamedTuple):
 
     results: str
     make: Callable[[Result], str]
+    options: str = ""
+
+    @property
+    def command(self) -> str:
+        """What writes the results."""
+        script = self.results.removesuffix("-cuda")
+        return f".venv/bin/python benchmarks/{script}.py{self.options}"
 
 
+CARD = " --device cuda --shape llama-3-8b --quantization nf4"
 TABLES = {
     "scoring_counts": Table("scoring", scoring_counts),
     "scoring": Table("scoring", scoring),
     "scoring_rounded": Table("scoring", scoring_rounded),
+    "scoring_trained": Table("scoring", scoring_trained),
+    "scoring_cuda_counts": Table("scoring-cuda", scoring_cuda_counts, CARD),
+    "scoring_cuda": Table("scoring-cuda", scoring_cuda, CARD),
     "startup": Table("startup", startup),
     "heap": Table("heap", heap),
     "training_counts": Table("training", training_counts),
@@ -326,12 +437,21 @@ def measured(name: str, results: Path) -> str:
     table = TABLES[name]
     file = results / f"{table.results}.json"
     if not file.exists():
-        return f"Not measured yet: `.venv/bin/python benchmarks/{table.results}.py` writes it."
+        return f"Not measured yet: `{table.command}` writes it."
     result = read_json(file)
-    on = result["machine"]
+    on = result.get("machine")
+    if on is None:  # each entry has its own
+        return table.make(result)
     threads = "" if on["threads"] is None else f", {on['threads']} threads"
     where = f"{on['date']}: {on['cpu']}, {on['cores']} cores{threads}, load {on['load']} before it"
     return f"{table.make(result)}\n\n{where}."
+
+
+def _runs(result: Result) -> Iterator[tuple[str, Result, str, Result]]:
+    """Every pool of every run on a card: the run's name, its machine, the pool's name, the pool."""
+    for run, found in result["entries"].items():
+        for name, pool in found["pools"].items():
+            yield run, found["machine"], name, pool
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

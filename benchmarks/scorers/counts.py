@@ -52,10 +52,14 @@ def count(solutions: Sequence[EncodedSolution], batch: int) -> Counts:
         tags=sum(len(each.tags) for each in solutions),
         unique=sum(map(len, rows)),
         own=sum(lengths),
-        arrival=sum(
-            max(part) * len(part)
-            for part in (lengths[at : at + batch] for at in range(0, len(lengths), batch))
-        ),
+        arrival=padded(solutions, batch),
         a_step=sum(int(np.sum(each.tags + 1)) for each in solutions),
         pairs=sum(int(np.sum(row.positions + 1)) for row in rows),
     )
+
+
+def padded(solutions: Sequence[EncodedSolution], batch: int) -> int:
+    """Tokens of solutions in batches as they come, padded to the longest of each."""
+    lengths = [len(each.ids) for each in solutions]
+    parts = (lengths[at : at + batch] for at in range(0, len(lengths), batch))
+    return sum(max(part) * len(part) for part in parts)

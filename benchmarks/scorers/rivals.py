@@ -27,11 +27,11 @@ def a_step(model: Any, solutions: Sequence[EncodedSolution], labels: Sequence[in
     filled = [0] * len(solutions)
     for start in range(0, len(jobs), size):
         part = jobs[start : start + size]
-        ids = pad([solutions[row].ids[: tag + 1] for row, tag in part])
+        ids = pad([solutions[row].ids[: tag + 1] for row, tag in part], model.device)
         states = model.model(input_ids=ids, use_cache=False).last_hidden_state
-        last = torch.tensor([int(tag) for _, tag in part])
-        logits = model.lm_head(states[torch.arange(len(part)), last])
-        good = logits[:, list(labels)].float().softmax(-1)[:, 0].numpy()
+        last = torch.tensor([int(tag) for _, tag in part], device=model.device)
+        logits = model.lm_head(states[torch.arange(len(part), device=model.device), last])
+        good = logits[:, list(labels)].float().softmax(-1)[:, 0].cpu().numpy()
         for (row, _), score in zip(part, good, strict=True):
             scores[row][filled[row]] = score
             filled[row] += 1
@@ -44,16 +44,20 @@ def arrival(model: Any, solutions: Sequence[EncodedSolution], labels: Sequence[i
     scores: Scores = []
     for start in range(0, len(solutions), size):
         part = solutions[start : start + size]
-        logits = model(input_ids=pad([each.ids for each in part]), use_cache=False).logits
-        for row, each in enumerate(part):
-            at = torch.from_numpy(each.tags.astype(np.int64))
-            scores.append(logits[row][at][:, list(labels)].float().softmax(-1)[:, 0].numpy())
+        ids = pad([each.ids for each in part], model.device)
+        logits = model(input_ids=ids, use_cache=False).logits.flatten(0, 1)
+        at = np.concatenate(
+            [each.tags.astype(np.int64) + row * ids.shape[1] for row, each in enumerate(part)]
+        )
+        tagged = logits[torch.from_numpy(at).to(model.device)][:, list(labels)]
+        good = tagged.float().softmax(-1)[:, 0].cpu().numpy()
+        scores += np.split(good, np.cumsum([len(each.tags) for each in part])[:-1])
     return scores
 
 
-def pad(rows: Sequence[NDArray[np.integer]]) -> torch.Tensor:
+def pad(rows: Sequence[NDArray[np.integer]], device: torch.device | str = "cpu") -> torch.Tensor:
     """Rows as long as the longest, zeros on their right."""
     ids = np.zeros((len(rows), max(map(len, rows))), dtype=np.int64)
     for at, row in enumerate(rows):
         ids[at, : len(row)] = row
-    return torch.from_numpy(ids)
+    return torch.from_numpy(ids).to(device)

@@ -23,7 +23,9 @@ def score_packed(
 ) -> list[NDArray[np.float32]]:
     """P(+) at every tag of every solution, in order; steps beyond the model's context score 0.
 
-    In fp32 a score is that of the solution read alone, to 1e-5: no order, budget or company changes it.
+    In fp32 a score is that of the solution read alone, to 1e-5: no order, budget or company changes it. In
+    bfloat16 both are rounded, alone and in company, and rounding can choose another candidate: how far scores
+    of a trained verifier move, and for how many problems, see "Scoring" in benchmarks/README.md.
 
     Args:
         reader: body and label rows of the verifier.

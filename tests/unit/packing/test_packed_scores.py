@@ -68,7 +68,8 @@ def _alone(reader: TagReader, each: EncodedSolution) -> NDArray[np.float32]:
     if not len(each.ids):
         return np.empty(0, dtype=np.float32)
     with torch.no_grad():
-        logits = reader.model(input_ids=torch.from_numpy(each.ids.astype(np.int64))[None]).logits[0]
+        ids = torch.from_numpy(each.ids.astype(np.int64))[None].to(reader.device)
+        logits = reader.model(input_ids=ids).logits[0].cpu()
     good: NDArray[np.float32] = (
         logits[torch.from_numpy(each.tags.astype(np.int64))][:, [7, 8]].float().softmax(-1)[:, 0].numpy()
     )
@@ -125,15 +126,16 @@ def test_vocabularies_of_any_size(vocabulary: int) -> None:
         np.testing.assert_allclose(scores, _alone(reader, each), atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
 @pytest.mark.parametrize(
-    ("quantization", "dtype"), [("nf4", "float32"), ("nf4", "bfloat16"), ("none", "float32")]
+    ("quantization", "dtype"),
+    [("nf4", "float32"), ("nf4", "bfloat16"), ("none", "float32"), ("none", "bfloat16")],
 )
-def test_4_bit_bases_and_adapters_pack(quantization: str, dtype: str, tmp_path: Path) -> None:
+def test_4_bit_bases_and_adapters_pack(quantization: str, dtype: str, device: str, tmp_path: Path) -> None:
     """In bfloat16 a score is that of the solution alone within 0.03: a few roundings to 8 bits."""
     torch.manual_seed(0)
     AutoModelForCausalLM.from_config(LlamaConfig(**{**SHAPE, "hidden_size": 64})).save_pretrained(tmp_path)
-    cpu = torch.device("cpu")
-    base = load_base(str(tmp_path), quantization=quantization, dtype=dtype, device=cpu)
+    base = load_base(str(tmp_path), quantization=quantization, dtype=dtype, device=torch.device(device))
     model = add_lora(base, LoraConfig(rank=4, targets=("q_proj", "v_proj", "up_proj")), seed=0)
     with torch.no_grad():
         for name, parameter in model.named_parameters():

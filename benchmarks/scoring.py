@@ -31,6 +31,7 @@ from record.hot import top_lines
 from record.machine import keep, machine
 from record.tables import show
 from scorers.counts import Counts, count
+from scorers.rate import matmul_rate
 from scorers.rivals import Scores, a_step, arrival
 from trainers.base import SHAPE, TOY, save_mistral_tokenizer
 from transformers import AttentionInterface, LlamaConfig, LlamaForCausalLM
@@ -252,19 +253,6 @@ def tokenizer_of(name: str) -> Any:
     with tempfile.TemporaryDirectory() as folder:
         save_mistral_tokenizer(Path(folder))
         return load_tokenizer(folder)
-
-
-def matmul_rate(model: Any) -> float:
-    """Operations a second of the model's largest matrix on 2,048 tokens: the best of 20 goes."""
-    layer = model.model.layers[0].mlp.up_proj
-    rows = torch.randn(2048, layer.in_features, dtype=layer.weight.dtype)
-    best = float("inf")
-    with torch.no_grad():
-        for _ in range(20):
-            started = time.perf_counter()
-            layer(rows)
-            best = min(best, time.perf_counter() - started)
-    return float(2 * rows.numel() * layer.out_features / best)
 
 
 def fastest(rival: Any, model: Any, solutions: Sequence[EncodedSolution]) -> int:

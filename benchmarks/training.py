@@ -41,6 +41,8 @@ from record.machine import keep, machine
 from record.tables import show
 from trainers import ours, rows, sft
 from trainers.base import SHAPE, TOY, save_base
+from trainers.beside import PACKED, RECOMPUTED, SFT, UNPACKED, run_all
+from trainers.floor import floor_of
 from trainers.watch import Watched
 
 from shepherd.files import read_json
@@ -50,12 +52,8 @@ from verifier.prepare import Prepared
 
 ROOT = Path(__file__).parents[1]
 TRL113 = ROOT / ".venv-trl113"
-PACKED, UNPACKED = "packed", "a row a solution"
-RECOMPUTED = "packed, activations computed again"
-SFT, PRM = "SFTTrainer (TRL 1.16), head at labels alone", "PRMTrainer (TRL 1.13)"
+PRM = "PRMTrainer (TRL 1.13)"
 SFT_ON_CPU = "SFTTrainer as it is on a CPU"
-CLOSE = 1e-3
-"""How near to ours the rivals' losses have to be: they compute the same."""
 
 
 def main() -> None:
@@ -157,12 +155,13 @@ def measure(
     sizes = [size for size in (1, 2, 4, 8, a_step) if a_step % size == 0]
     size, tried = ours.best_batch(plan, folder, sizes)
     print(
-        f"{name}: {counts.rows} rows in {plan.steps} steps, {counts.padded / counts.unique:.2f} padded "
+        f"{name}: {counts.rows} rows in {plan.steps} steps, {counts.padded_over_unique:.2f} padded "
         f"tokens a unique one; rivals have {size} rows a batch",
         flush=True,
     )
     threads = torch.get_num_threads()
     versions: dict[str, str] = {}
+    floors = {"lm": floor_of(ours.make_trainer(plan, folder))}
     first = replace(plan, plan=plan.plan[:1], steps=1)
 
     def sft_of(part: Prepared, rows_a_batch: int, labels_alone: bool = True) -> Watched:
@@ -183,38 +182,25 @@ def measure(
             trainings["lm"][f"{SFT_ON_CPU}, batches of {size}"] = lambda: sft_of(plan, size, False)
         if has_prm:
             classes = rows.plan(name, given, base, folder, "classifier", steps, seed)
+            floors["classifier"] = floor_of(ours.make_trainer(classes, folder))
             start = replace(classes, plan=classes.plan[:1], steps=1)
             trainings["classifier"] = {
                 PACKED: lambda: ours.train(classes, folder, packs=True),
-                f"{PRM}, batches of {size}": lambda: beside(classes, folder, size, threads, versions),
+                f"{PRM}, batches of {size}": lambda: prm(classes, folder, size, threads, versions),
             }
             if size < a_step:
-                trainings["classifier"][f"{PRM}, one batch of {a_step}"] = lambda: beside(
+                trainings["classifier"][f"{PRM}, one batch of {a_step}"] = lambda: prm(
                     start, folder, a_step, threads, versions
                 )
-    timed = sum(map(len, plan.plan[1:]))
-    heads: dict[str, list[dict[str, Any]]] = {}
+    heads = {}
     for head, methods in trainings.items():
-        heads[head] = []
-        for method, run in methods.items():
-            each = run()
-            rate = timed / sum(each.seconds) if each.seconds else None
-            heads[head].append(
-                {
-                    "method": method,
-                    "rows_a_second": rate,
-                    "seconds": each.seconds,
-                    "peak_bytes": each.peak_bytes,
-                    "losses": each.losses,
-                }
-            )
-            said = "" if rate is None else f"{rate:.2f} rows/s, "
-            print(f"  {head}, {method}: {said}{each.peak_bytes / 2**20:,.0f} MiB", flush=True)
-        compare(heads[head])
+        print(f"  {head}")
+        heads[head] = run_all(methods, plan, floors[head])
     return {
         "rows_a_step": a_step,
         "counts": counts._asdict(),
-        "padded_over_unique": counts.padded / counts.unique,
+        "padded_over_unique": counts.padded_over_unique,
+        "matmul_operations_a_second": floors["lm"].rate,
         "rivals_batch": size,
         "seconds_by_batch": tried,
         "prm_versions": versions,
@@ -222,20 +208,7 @@ def measure(
     }
 
 
-def compare(found: list[dict[str, Any]]) -> None:
-    """Each training beside ours, which is the first: how fast, how large, how far apart the losses."""
-    mine = found[0]
-    for each in found:
-        rate = each["rows_a_second"]
-        each["times_slower"] = None if rate is None else mine["rows_a_second"] / rate
-        each["times_larger"] = each["peak_bytes"] / mine["peak_bytes"]
-        apart = [abs(a - b) for a, b in zip(mine["losses"], each["losses"], strict=False)]
-        each["first_loss_apart"], each["losses_apart"] = apart[0], max(apart)
-        if max(apart) > CLOSE:
-            raise SystemExit(f"{each['method']}: losses differ from ours by {max(apart):.1e}")
-
-
-def beside(plan: Prepared, folder: Path, size: int, threads: int, versions: dict[str, str]) -> Watched:
+def prm(plan: Prepared, folder: Path, size: int, threads: int, versions: dict[str, str]) -> Watched:
     """PRMTrainer, in its own environment, from our classifier's weights and our adapter."""
     trainer = ours.make_trainer(plan, folder)
     base = folder / "classes"

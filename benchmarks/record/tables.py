@@ -145,34 +145,68 @@ def startup(result: Result) -> str:
 def training(result: Result) -> str:
     """Rows a second, bytes and losses of every trainer on every source of rows."""
     return _table(
-        (
-            "rows",
-            "head",
-            "trainer",
-            "rows/s",
-            "packed is faster",
-            "peak, MiB",
-            "packed is smaller",
-            "first loss apart",
-            "all losses apart",
-        ),
+        ("rows", "head", *_TRAINER),
         (
             (
                 f"{name}, {source['rows_a_step']} a step, {source['padded_over_unique']:.2f}",
                 head,
-                each["method"],
-                "" if each["rows_a_second"] is None else f"{each['rows_a_second']:.2f}",
-                "" if each["times_slower"] is None else f"{each['times_slower']:.2f} times",
-                f"{each['peak_bytes'] / _MIB:,.0f}",
-                f"{each['times_larger']:.2f} times",
-                f"{each['first_loss_apart']:.1e}",
-                f"{each['losses_apart']:.1e}",
+                *_trained(each),
             )
             for name, source in result["sources"].items()
             for head, trainers in source["heads"].items()
             for each in trainers
         ),
     )
+
+
+def plans(result: Result) -> str:
+    """The same for the trainer's own plans: what a user's order of the rows leaves to gain."""
+    return _table(
+        ("rows", "`group_by`", "questions a step", "padded / unique", *_TRAINER),
+        (
+            (
+                f"{name}, {plan['rows_a_step']} a step",
+                group_by,
+                f"{plan['questions_a_step']:.1f}",
+                f"{plan['padded_over_unique']:.2f}",
+                *_trained(each),
+            )
+            for name, source in result["sources"].items()
+            for group_by, plan in source.items()
+            for each in plan["trainings"]
+        ),
+    )
+
+
+_TRAINER = (
+    "trainer",
+    "rows/s",
+    "of the floor",
+    "packed is faster",
+    "peak, MiB",
+    "packed is smaller",
+    "first loss apart",
+    "all losses apart",
+)
+
+
+def _trained(each: Mapping[str, Any]) -> tuple[str, ...]:
+    """A trainer's cells; what is empty was not timed."""
+    return (
+        each["method"],
+        _figure(each["rows_a_second"]),
+        _figure(each.get("of_floor")),
+        _figure(each["times_slower"], " times"),
+        f"{each['peak_bytes'] / _MIB:,.0f}",
+        f"{each['times_larger']:.2f} times",
+        f"{each['first_loss_apart']:.1e}",
+        f"{each['losses_apart']:.1e}",
+    )
+
+
+def _figure(value: float | None, unit: str = "") -> str:
+    """Two decimals; nothing for what was not measured."""
+    return "" if value is None else f"{value:.2f}{unit}"
 
 
 def training_counts(result: Result) -> str:
@@ -299,6 +333,7 @@ TABLES = {
     "heap": Table("heap", heap),
     "training_counts": Table("training", training_counts),
     "training": Table("training", training),
+    "plans": Table("plans", plans),
     "sampling": Table("sampling", sampling),
     "curves": Table("curves", curves),
     "cold_start": Table("cold_start", cold_start),

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from torch import nn
+from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
-from verifier.model import load_tokenizer
+from verifier.model import DTYPES, keep_autograd_on_cpu, load_tokenizer, nf4, quiet_bitsandbytes
 
 SHAPE: dict[str, Any] = {
     "hidden_size": 768,
@@ -30,6 +31,34 @@ TOY: dict[str, Any] = {
 }
 
 
+SHAPES: dict[str, dict[str, Any]] = {
+    "134m": SHAPE,
+    "tinyllama-1.1b": {
+        "hidden_size": 2048,
+        "intermediate_size": 5632,
+        "num_hidden_layers": 22,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 4,
+        "vocab_size": 32_000,
+    },
+    "llama-3-8b": {
+        "hidden_size": 4096,
+        "intermediate_size": 14336,
+        "num_hidden_layers": 32,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 8,
+        "vocab_size": 128_256,
+    },
+}
+_STD = 0.02
+"""Of random weights, as transformers has it for a Llama."""
+
+
+def config_of(shape: dict[str, Any]) -> LlamaConfig:
+    """The configuration of a shape; where it says nothing else, keys have as many heads as queries."""
+    return LlamaConfig(**{"num_key_value_heads": shape["num_attention_heads"], **shape})
+
+
 def save_base(shape: dict[str, Any], vocabulary: str, folder: Path, seed: int) -> Path:
     """Write a model folder: random weights of a shape, and a tokenizer.
 
@@ -40,13 +69,65 @@ def save_base(shape: dict[str, Any], vocabulary: str, folder: Path, seed: int) -
         seed: of the weights.
     """
     torch.manual_seed(seed)
-    config = LlamaConfig(**shape, num_key_value_heads=shape["num_attention_heads"])
-    LlamaForCausalLM(config).save_pretrained(folder)
+    LlamaForCausalLM(config_of(shape)).save_pretrained(folder)
+    save_tokenizer(vocabulary, folder)
+    return folder
+
+
+def random_model(
+    shape: dict[str, Any], dtype: str, device: torch.device, quantization: str, seed: int = 0
+) -> Any:
+    """A frozen Llama of random weights, such as `verifier.model.load_base` gives; nothing is read or written.
+
+    It is made where it is to be. In 4 bits one matrix at a time stands there unquantized.
+
+    Args:
+        shape: one of `SHAPES`, or `TOY`.
+        dtype: of what is not quantized, and of the computing.
+        device: where it is made.
+        quantization: ``none`` or one of `verifier.config.Quantization`.
+        seed: of the weights.
+    """
+    torch.manual_seed(seed)
+    with torch.device(device if quantization == "none" else "meta"):
+        model: Any = AutoModelForCausalLM.from_config(config_of(shape), dtype=DTYPES[dtype])
+    if quantization != "none":
+        _fill_in_4_bits(model, DTYPES[dtype], device, double=quantization == "nf4")
+    for parameter in model.parameters():
+        parameter.requires_grad = False
+    model.config.use_cache = False
+    return model.eval()
+
+
+def _fill_in_4_bits(model: Any, dtype: torch.dtype, device: torch.device, *, double: bool) -> None:
+    """Give a model without storage its weights: the trunk's matrices in NF4, all else in `dtype`."""
+    quiet_bitsandbytes()
+    from bitsandbytes.nn import Linear4bit, Params4bit
+    from transformers.integrations.bitsandbytes import replace_with_bnb_linear
+
+    replace_with_bnb_linear(model, ["lm_head"], nf4(dtype, double=double))
+    for module in model.modules():
+        for name, empty in list(module.named_parameters(recurse=False)):
+            weight = torch.ones(empty.shape, dtype=dtype, device=device)
+            if weight.ndim > 1:  # a norm begins as ones
+                weight.normal_(std=_STD)
+            made: Any = nn.Parameter(weight, requires_grad=False)
+            if isinstance(module, Linear4bit):
+                made = Params4bit(weight, requires_grad=False, quant_type="nf4", compress_statistics=double)
+                made = made.to(device)  # this quantizes
+            module.register_parameter(name, made)
+    rotation = model.model.rotary_emb
+    model.model.rotary_emb = type(rotation)(model.config, device=device)
+    model.is_loaded_in_4bit = True  # peft adapts by it
+    keep_autograd_on_cpu(model)
+
+
+def save_tokenizer(vocabulary: str, folder: Path) -> None:
+    """Write a tokenizer's files: ``mistral`` or ``embedded``."""
     if vocabulary == "embedded":
         load_tokenizer("embedded:base").save_pretrained(folder)
     else:
         save_mistral_tokenizer(folder)
-    return folder
 
 
 def save_mistral_tokenizer(folder: Path) -> None:

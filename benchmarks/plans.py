@@ -6,8 +6,8 @@
 `training.py` makes its steps of whole questions. Here they are those that `shepherd train-prm` plans, in its
 default order (`group_by: none`) and with `group_by: question`: 32 solutions a step, which is the mean of
 `configs/train_prm/embedded.yaml`, read in passes of the default 8,192 tokens. The model, the
-adapter, what is counted and what is timed are those of `training.py`; all trainers have the same rows in every
-step. What the order costs in learning is in `grouping.py`. Results go to benchmarks/results/plans.json.
+adapter, what is counted and what is timed are those of `training.py`; all trainers have the same rows in
+every step. What the order costs in learning is in `grouping.py`. Results go to benchmarks/results/plans.json.
 """
 
 from __future__ import annotations

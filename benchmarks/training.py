@@ -37,11 +37,11 @@ from typing import Any
 import torch
 import transformers
 from record.hot import top_lines
-from record.machine import keep, machine
+from record.machine import keep, keep_entry, machine
 from record.tables import show
-from trainers import ours, rows, sft
-from trainers.base import SHAPE, TOY, save_base
-from trainers.beside import PACKED, RECOMPUTED, SFT, UNPACKED, run_all
+from trainers import card, ours, rows, sft
+from trainers.base import SHAPE, SHAPES, TOY, save_base
+from trainers.beside import PACKED, RECOMPUTED, SFT, UNPACKED, recomputing, run_all
 from trainers.floor import floor_of
 from trainers.watch import Watched
 
@@ -69,6 +69,12 @@ def main() -> None:
     arguments.add_argument(
         "--compile", action="store_true", help="ten steps with torch.compile and without, nothing written"
     )
+    arguments.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    on_card = arguments.add_argument_group("with --device cuda")
+    on_card.add_argument("--shape", choices=SHAPES, default="llama-3-8b")
+    on_card.add_argument("--quantization", choices=("none", "nf4"), default="nf4")
+    on_card.add_argument("--dtype", choices=("float32", "bfloat16"), default="bfloat16")
+    on_card.add_argument("--rows", type=int, default=rows.ROWS_A_STEP, help="a step")
     asked = arguments.parse_args()
     warnings.simplefilter("ignore")
     transformers.utils.logging.set_verbosity_error()
@@ -80,6 +86,9 @@ def main() -> None:
         return
     if asked.compile:
         compiled(TOY if asked.smoke else SHAPE, asked.seed)
+        return
+    if asked.device == "cuda":
+        measure_on_card(asked)
         return
     on = machine()
     has_prm = (TRL113 / ".ready").is_file()
@@ -96,8 +105,35 @@ def main() -> None:
             found[name] = measure(name, each, Path(folder), shape, asked.steps, asked.seed, has_prm)
     result = {"shape": SHAPE, "seed": asked.seed, "steps": asked.steps, "sources": found}
     show("training", result)
-    if not asked.smoke:
+    if asked.smoke:
+        try_card(asked.seed)
+    else:
         keep("training", on, result)
+
+
+def measure_on_card(asked: argparse.Namespace) -> None:
+    """A shape and a quantization, beside those that were measured before."""
+    if not torch.cuda.is_available():
+        raise SystemExit("--device cuda: torch sees no CUDA device on this machine; nothing was measured")
+    on = machine()
+    name, given = first_rows(rows.PLANNED_QUESTIONS)
+    setting = card.Setting(SHAPES[asked.shape], asked.quantization, asked.dtype, "cuda")
+    found = card.measure(setting, name, given, size=asked.rows, steps=asked.steps, seed=asked.seed)
+    entry = f"{asked.shape}, {asked.quantization}"
+    show("training_cuda", {"entries": {entry: {"machine": on, **found}}})
+    keep_entry("training-cuda", entry, on, found)
+
+
+def try_card(seed: int) -> None:
+    """What runs on a card, at toy size on a processor."""
+    given = rows.find_rows("packaged")
+    assert given is not None
+    entries = {}
+    for quantization, dtype in (("none", "float32"), ("nf4", "bfloat16")):
+        setting = card.Setting(TOY, quantization, dtype, "cpu")
+        found = card.measure(setting, "packaged", given, size=8, steps=2, seed=seed)
+        entries[f"toy, {quantization}"] = {"machine": machine(), **found}
+    show("training_cuda", {"entries": entries})
 
 
 def profile(shape: dict[str, Any], seed: int) -> None:
@@ -134,14 +170,9 @@ def compiled(shape: dict[str, Any], seed: int) -> None:
             print(f"{name}: first step {first:.1f} s, the {len(others)} after it {sum(others):.1f} s")
 
 
-def first_rows() -> tuple[str, list[StepRow]]:
+def first_rows(questions: int = rows.QUESTIONS) -> tuple[str, list[StepRow]]:
     """The first source at hand, and its rows."""
-    return next((name, found) for name in rows.SOURCES if (found := rows.find_rows(name)))
-
-
-def recomputing(plan: Prepared) -> Prepared:
-    """The same plan with gradient checkpointing."""
-    return replace(plan, config=plan.config.model_copy(update={"gradient_checkpointing": True}))
+    return next((name, found) for name in rows.SOURCES if (found := rows.find_rows(name, questions)))
 
 
 def measure(

@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from shepherd.files import write_json
+from shepherd.files import read_json, write_json
 
 RESULTS = Path(__file__).parents[1] / "results"
 PACKAGES = ("torch", "transformers", "peft", "trl", "bitsandbytes", "numpy", "scipy")
@@ -46,6 +46,15 @@ def keep(name: str, on: Mapping[str, Any], found: Mapping[str, Any]) -> Path:
     path = RESULTS / f"{name}.json"
     write_json(path, {"machine": on, **found})
     print(f"\nwritten: benchmarks/results/{path.name}")
+    return path
+
+
+def keep_entry(name: str, entry: str, on: Mapping[str, Any], found: Mapping[str, Any]) -> Path:
+    """Put one entry, with its own machine, beside the others of ``results/<name>.json``."""
+    path = RESULTS / f"{name}.json"
+    entries = read_json(path)["entries"] if path.exists() else {}
+    write_json(path, {"entries": {**entries, entry: {"machine": on, **found}}})
+    print(f"\nwritten: {entry} of benchmarks/results/{path.name}")
     return path
 
 

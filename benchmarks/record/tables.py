@@ -178,6 +178,43 @@ def plans(result: Result) -> str:
     )
 
 
+def training_cuda(result: Result) -> str:
+    """Tokens a second, share of the matmul rate and memory on a card, an entry a shape and quantization."""
+    return _table(
+        (
+            "model",
+            "card, date",
+            "`group_by`, padded / unique",
+            "trainer",
+            "tokens/s",
+            "of the matmul rate",
+            "of the floor",
+            "packed is faster",
+            "peak, GiB",
+            "packed is smaller",
+            "first loss apart",
+        ),
+        (
+            (
+                f"{name}, {entry['dtype']}",
+                f"{entry['machine']['gpu'] or entry['machine']['cpu']}, {entry['machine']['date']}",
+                f"{group_by}, {plan['padded_over_unique']:.2f}",
+                each["method"],
+                f"{each['tokens_a_second']:,.0f}",
+                f"{each['of_rate']:.0%} of {plan['matmul_operations_a_second'] / 1e12:.3g} TFLOP/s",
+                f"{each['of_floor']:.2f}",
+                f"{each['times_slower']:.2f} times",
+                f"{each['peak_bytes'] / _GIB:.1f}",
+                f"{each['times_larger']:.2f} times",
+                f"{each['first_loss_apart']:.1e}",
+            )
+            for name, entry in result["entries"].items()
+            for group_by, plan in entry["plans"].items()
+            for each in plan["trainings"]
+        ),
+    )
+
+
 _TRAINER = (
     "trainer",
     "rows/s",
@@ -323,6 +360,13 @@ class Table(NamedTuple):
 
     results: str
     make: Callable[[Result], str]
+    options: str = ""
+
+    @property
+    def command(self) -> str:
+        """What writes the results."""
+        script = self.results.removesuffix("-cuda")
+        return f".venv/bin/python benchmarks/{script}.py{self.options}"
 
 
 TABLES = {
@@ -334,6 +378,7 @@ TABLES = {
     "training_counts": Table("training", training_counts),
     "training": Table("training", training),
     "plans": Table("plans", plans),
+    "training_cuda": Table("training-cuda", training_cuda, " --device cuda"),
     "sampling": Table("sampling", sampling),
     "curves": Table("curves", curves),
     "cold_start": Table("cold_start", cold_start),
@@ -361,9 +406,11 @@ def measured(name: str, results: Path) -> str:
     table = TABLES[name]
     file = results / f"{table.results}.json"
     if not file.exists():
-        return f"Not measured yet: `.venv/bin/python benchmarks/{table.results}.py` writes it."
+        return f"Not measured yet: `{table.command}` writes it."
     result = read_json(file)
-    on = result["machine"]
+    on = result.get("machine")
+    if on is None:  # each entry has its own
+        return table.make(result)
     threads = "" if on["threads"] is None else f", {on['threads']} threads"
     where = f"{on['date']}: {on['cpu']}, {on['cores']} cores{threads}, load {on['load']} before it"
     return f"{table.make(result)}\n\n{where}."

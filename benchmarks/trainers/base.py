@@ -117,7 +117,7 @@ def _fill_in_4_bits(model: Any, dtype: torch.dtype, device: torch.device, *, dou
                 made = made.to(device)  # this quantizes
             module.register_parameter(name, made)
     rotation = model.model.rotary_emb
-    model.model.rotary_emb = type(rotation)(model.config, device=device)
+    model.model.rotary_emb = type(rotation)(model.config).to(device)
     model.is_loaded_in_4bit = True  # peft adapts by it
     keep_autograd_on_cpu(model)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from trainers.floor import Floor, timed
@@ -48,6 +49,12 @@ def run_all(
         print(f"  {method}: {said}{each.peak_bytes / 2**20:,.0f} MiB", flush=True)
     _compare(found, close)
     return found
+
+
+def recomputing(prepared: Prepared) -> Prepared:
+    """The same plan with gradient checkpointing."""
+    config = prepared.config.model_copy(update={"gradient_checkpointing": True})
+    return replace(prepared, config=config)
 
 
 def _compare(found: list[dict[str, Any]], close: float) -> None:

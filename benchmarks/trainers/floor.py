@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from scorers.rate import matmul_rate
 from torch import nn
-from trainers.rows import count
+from trainers.rows import count, rows_of
 
-from verifier.packing.passes import Pass, Work
+from verifier.packing.passes import Pass, Work, plan_passes
 from verifier.prepare import Prepared
 from verifier.training import Trainer
 
@@ -31,6 +31,16 @@ class Floor(NamedTuple):
     def seconds(self, prepared: Prepared) -> float:
         """The least that a plan's steps can take."""
         return count(prepared).floor(self.work, self.head) / self.rate
+
+    def passes(self, prepared: Prepared, *, packs: bool) -> list[Pass]:
+        """Those in which our trainer reads a plan's steps."""
+        return [
+            each
+            for part in rows_of(prepared)
+            for each in plan_passes(
+                [row.ids for row in part], prepared.config.batch_tokens, self.work, may_pack=packs
+            )
+        ]
 
     def operations(self, passes: Iterable[Pass]) -> float:
         """What some passes have to compute as they are, forward and backward, the head left out."""

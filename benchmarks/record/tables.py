@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from statistics import median
+from statistics import mean, median
 from typing import Any, NamedTuple
 
 from eval.figures import percent
@@ -215,6 +215,50 @@ def training_cuda(result: Result) -> str:
     )
 
 
+def grouping(result: Result) -> str:
+    """What keeping questions together costs in learning: at equal steps, and at equal processor time."""
+    runs = [(str(each["seed"]), name, run) for each in result["seeds"] for name, run in each["runs"].items()]
+    names = list(result["seeds"][0]["runs"])
+    for name in names:
+        mine = [run for _, other, run in runs if other == name]
+        runs.append(("mean", name, {key: mean(run[key] for run in mine) for key in mine[0]}))
+    default = {seed: run for seed, name, run in runs if name == names[0]}
+    return _table(
+        (
+            "seed",
+            "`group_by`",
+            "steps",
+            "questions",
+            "tokens read",
+            "processor, s",
+            *(part for name in _LEARNT.values() for part in (name, "minus `none`")),
+        ),
+        (
+            (
+                seed,
+                name,
+                f"{run['steps']:.0f}",
+                f"{run['questions']:,.0f}",
+                f"{run['read_share']:.0%}",
+                f"{run['processor_s']:.0f}",
+                *(
+                    part
+                    for key in _LEARNT
+                    for part in (f"{run[key]:.3f}", _beyond(run[key], default[seed][key], name == names[0]))
+                ),
+            )
+            for seed, name, run in runs
+        ),
+    )
+
+
+_LEARNT = {"loss": "held-out loss", "auc": "step AUC", "auc_within_question": "AUC within questions"}
+
+
+def _beyond(value: float, default: float, is_default: bool) -> str:
+    return "" if is_default else f"{value - default:+.3f}"
+
+
 _TRAINER = (
     "trainer",
     "rows/s",
@@ -378,6 +422,7 @@ TABLES = {
     "training_counts": Table("training", training_counts),
     "training": Table("training", training),
     "plans": Table("plans", plans),
+    "grouping": Table("grouping", grouping),
     "training_cuda": Table("training-cuda", training_cuda, " --device cuda"),
     "sampling": Table("sampling", sampling),
     "curves": Table("curves", curves),

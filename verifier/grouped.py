@@ -2,7 +2,8 @@
 
 What a batch may have is counted as a packed pass reads it: every distinct prefix once. Solutions of a
 question look alike, so a step of a few questions tells less than one of as many solutions of different
-questions; how much that costs, and what the saved reading is worth, depends on the data.
+questions; how much that costs, and what the saved reading is worth, depends on the data. For the embedded
+world `benchmarks/grouping.py` measures both.
 """
 
 from __future__ import annotations

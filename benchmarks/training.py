@@ -3,6 +3,7 @@
     SHEPHERD_DATA=FOLDER OMP_NUM_THREADS=2 .venv/bin/python benchmarks/training.py    (about 6 minutes)
     make .venv-trl113/.ready                   (once: the environment of TRL 1.13, which had a PRMTrainer)
     .venv/bin/python benchmarks/training.py --smoke                                   (seconds; toy sizes)
+    .venv/bin/python benchmarks/training.py --device cuda --shape llama-3-8b          (a real shape on a card)
 
 A Llama of 134 million random weights with 32,000 tokens in its vocabulary is trained with LoRA of rank 16 on
 all linear layers, in fp32, without dropout or checkpointing of activations, by AdamW at a constant rate. All
@@ -16,8 +17,12 @@ a classifier head.
 
 The first step's tensors are counted (bytes beyond the weights, the optimizer's state included), the other
 steps are timed. Rows: SubQ's solutions of GSM8K questions, 12 of each; the packaged rows, 8 of each; and the
-seven Math-Shepherd rows that are at hand, which share nothing. Results go to
-benchmarks/results/training.json.
+seven Math-Shepherd rows that are at hand, which share nothing. These steps are whole questions; those of the
+trainer's own plans are in `plans.py`. Each is held beside its floor, the least that its steps can take
+(`trainers/floor.py`). Results go to benchmarks/results/training.json.
+
+With `--device cuda` it is the plans of `plans.py`, at a real model's shape (`trainers/card.py`); results go to
+benchmarks/results/training-cuda.json, an entry a shape and quantization.
 """
 
 from __future__ import annotations
@@ -74,7 +79,7 @@ def main() -> None:
     on_card.add_argument("--shape", choices=SHAPES, default="llama-3-8b")
     on_card.add_argument("--quantization", choices=("none", "nf4"), default="nf4")
     on_card.add_argument("--dtype", choices=("float32", "bfloat16"), default="bfloat16")
-    on_card.add_argument("--rows", type=int, default=rows.ROWS_A_STEP, help="a step")
+    on_card.add_argument("--rows", type=int, default=rows.ROWS_A_STEP, help="a step; fewer on a smaller card")
     asked = arguments.parse_args()
     warnings.simplefilter("ignore")
     transformers.utils.logging.set_verbosity_error()

@@ -162,13 +162,14 @@ def training(result: Result) -> str:
 def plans(result: Result) -> str:
     """The same for the trainer's own plans: what a user's order of the rows leaves to gain."""
     return _table(
-        ("rows", "`group_by`", "questions a step", "padded / unique", *_TRAINER),
+        ("rows", "`group_by`", "questions a step", "padded / unique", "of the timed", *_TRAINER),
         (
             (
                 f"{name}, {plan['rows_a_step']} a step",
                 group_by,
                 f"{plan['questions_a_step']:.1f}",
                 f"{plan['padded_over_unique']:.2f}",
+                f"{plan['padded_over_unique_timed']:.2f}",
                 *_trained(each),
             )
             for name, source in result["sources"].items()

@@ -6,6 +6,7 @@ and, in 4 bits, has its adapter in bfloat16, as it comes; so losses are compared
 
 from __future__ import annotations
 
+import gc
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -61,6 +62,7 @@ def measure(
     """
 
     def load_base(*_: Any, **__: Any) -> Any:
+        gc.collect()  # the model of the last training, so that two never stand there
         device = torch.device(setting.device)
         return random_model(dict(setting.shape), setting.dtype, device, setting.quantization, seed)
 

@@ -82,6 +82,7 @@ class CardWatch:
 
         torch.cuda.synchronize()
         if self._steps == 0:
+            gc.collect()
             torch.cuda.reset_peak_memory_stats()
         self._started = time.perf_counter()
 

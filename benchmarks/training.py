@@ -21,7 +21,7 @@ seven Math-Shepherd rows that are at hand, which share nothing. These steps are 
 trainer's own plans are in `plans.py`. Each is held beside its floor, the least that its steps can take
 (`trainers/floor.py`). Results go to benchmarks/results/training.json.
 
-With `--device cuda` it is the plans of `plans.py`, at a real model's shape (`trainers/card.py`); results go to
+With `--device cuda` it is the plans of `plans.py` at a real model's shape (`trainers/card.py`); results go to
 benchmarks/results/training-cuda.json, an entry a shape and quantization.
 """
 

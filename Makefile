@@ -116,7 +116,7 @@ bench: $(READY)  ## side by side with others, in minutes (SHEPHERD_DATA=FOLDER f
 	$(call run_all,$(BENCH))
 	@$(BIN)/python benchmarks/record/tables.py
 
-bench-long: $(READY) $(BROWSER_READY)  ## learning (3 h and more), effect (1.5 h), grouping, real_gsm8k (10 min), memory, step_metrics, page
+bench-long: $(READY) $(BROWSER_READY)  ## learning (3 h and more), effect (1.5 h), grouping (12 min), real_gsm8k (9 min), memory, step_metrics, page
 	$(call run_all,$(BENCH_LONG))
 
 bench-smoke: $(READY)  ## all measurements at toy size; nothing is timed or written

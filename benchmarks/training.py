@@ -3,6 +3,7 @@
     SHEPHERD_DATA=FOLDER OMP_NUM_THREADS=2 .venv/bin/python benchmarks/training.py    (about 6 minutes)
     make .venv-trl113/.ready                   (once: the environment of TRL 1.13, which had a PRMTrainer)
     .venv/bin/python benchmarks/training.py --smoke                                   (seconds; toy sizes)
+    .venv/bin/python benchmarks/training.py --device cuda --shape llama-3-8b          (a real shape on a card)
 
 A Llama of 134 million random weights with 32,000 tokens in its vocabulary is trained with LoRA of rank 16 on
 all linear layers, in fp32, without dropout or checkpointing of activations, by AdamW at a constant rate. All
@@ -16,8 +17,12 @@ a classifier head.
 
 The first step's tensors are counted (bytes beyond the weights, the optimizer's state included), the other
 steps are timed. Rows: SubQ's solutions of GSM8K questions, 12 of each; the packaged rows, 8 of each; and the
-seven Math-Shepherd rows that are at hand, which share nothing. Results go to
-benchmarks/results/training.json.
+seven Math-Shepherd rows that are at hand, which share nothing. These steps are whole questions; those of the
+trainer's own plans are in `plans.py`. Each is held beside its floor, the least that its steps can take
+(`trainers/floor.py`). Results go to benchmarks/results/training.json.
+
+With `--device cuda` it is the plans of `plans.py` at a real model's shape (`trainers/card.py`); results go to
+benchmarks/results/training-cuda.json, an entry a shape and quantization.
 """
 
 from __future__ import annotations
@@ -37,10 +42,12 @@ from typing import Any
 import torch
 import transformers
 from record.hot import top_lines
-from record.machine import keep, machine
+from record.machine import keep, keep_entry, machine
 from record.tables import show
-from trainers import ours, rows, sft
-from trainers.base import SHAPE, TOY, save_base
+from trainers import card, ours, rows, sft
+from trainers.base import SHAPE, SHAPES, TOY, save_base
+from trainers.beside import PACKED, RECOMPUTED, SFT, UNPACKED, recomputing, run_all
+from trainers.floor import floor_of
 from trainers.watch import Watched
 
 from shepherd.files import read_json
@@ -50,12 +57,8 @@ from verifier.prepare import Prepared
 
 ROOT = Path(__file__).parents[1]
 TRL113 = ROOT / ".venv-trl113"
-PACKED, UNPACKED = "packed", "a row a solution"
-RECOMPUTED = "packed, activations computed again"
-SFT, PRM = "SFTTrainer (TRL 1.16), head at labels alone", "PRMTrainer (TRL 1.13)"
+PRM = "PRMTrainer (TRL 1.13)"
 SFT_ON_CPU = "SFTTrainer as it is on a CPU"
-CLOSE = 1e-3
-"""How near to ours the rivals' losses have to be: they compute the same."""
 
 
 def main() -> None:
@@ -71,6 +74,12 @@ def main() -> None:
     arguments.add_argument(
         "--compile", action="store_true", help="ten steps with torch.compile and without, nothing written"
     )
+    arguments.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    on_card = arguments.add_argument_group("with --device cuda")
+    on_card.add_argument("--shape", choices=SHAPES, default="llama-3-8b")
+    on_card.add_argument("--quantization", choices=("none", "nf4"), default="nf4")
+    on_card.add_argument("--dtype", choices=("float32", "bfloat16"), default="bfloat16")
+    on_card.add_argument("--rows", type=int, default=rows.ROWS_A_STEP, help="a step; fewer on a smaller card")
     asked = arguments.parse_args()
     warnings.simplefilter("ignore")
     transformers.utils.logging.set_verbosity_error()
@@ -82,6 +91,9 @@ def main() -> None:
         return
     if asked.compile:
         compiled(TOY if asked.smoke else SHAPE, asked.seed)
+        return
+    if asked.device == "cuda":
+        measure_on_card(asked)
         return
     on = machine()
     has_prm = (TRL113 / ".ready").is_file()
@@ -98,8 +110,35 @@ def main() -> None:
             found[name] = measure(name, each, Path(folder), shape, asked.steps, asked.seed, has_prm)
     result = {"shape": SHAPE, "seed": asked.seed, "steps": asked.steps, "sources": found}
     show("training", result)
-    if not asked.smoke:
+    if asked.smoke:
+        try_card(asked.seed)
+    else:
         keep("training", on, result)
+
+
+def measure_on_card(asked: argparse.Namespace) -> None:
+    """A shape and a quantization, beside those that were measured before."""
+    if not torch.cuda.is_available():
+        raise SystemExit("--device cuda: torch sees no CUDA device on this machine; nothing was measured")
+    on = machine()
+    name, given = first_rows(rows.PLANNED_QUESTIONS)
+    setting = card.Setting(SHAPES[asked.shape], asked.quantization, asked.dtype, "cuda")
+    found = card.measure(setting, name, given, size=asked.rows, steps=asked.steps, seed=asked.seed)
+    entry = f"{asked.shape}, {asked.quantization}"
+    show("training_cuda", {"entries": {entry: {"machine": on, **found}}})
+    keep_entry("training-cuda", entry, on, found)
+
+
+def try_card(seed: int) -> None:
+    """What runs on a card, at toy size on a processor."""
+    given = rows.find_rows("packaged")
+    assert given is not None
+    entries = {}
+    for quantization, dtype in (("none", "float32"), ("nf4", "bfloat16")):
+        setting = card.Setting(TOY, quantization, dtype, "cpu")
+        found = card.measure(setting, "packaged", given, size=8, steps=2, seed=seed)
+        entries[f"toy, {quantization}"] = {"machine": machine(), **found}
+    show("training_cuda", {"entries": entries})
 
 
 def profile(shape: dict[str, Any], seed: int) -> None:
@@ -136,14 +175,9 @@ def compiled(shape: dict[str, Any], seed: int) -> None:
             print(f"{name}: first step {first:.1f} s, the {len(others)} after it {sum(others):.1f} s")
 
 
-def first_rows() -> tuple[str, list[StepRow]]:
+def first_rows(questions: int = rows.QUESTIONS) -> tuple[str, list[StepRow]]:
     """The first source at hand, and its rows."""
-    return next((name, found) for name in rows.SOURCES if (found := rows.find_rows(name)))
-
-
-def recomputing(plan: Prepared) -> Prepared:
-    """The same plan with gradient checkpointing."""
-    return replace(plan, config=plan.config.model_copy(update={"gradient_checkpointing": True}))
+    return next((name, found) for name in rows.SOURCES if (found := rows.find_rows(name, questions)))
 
 
 def measure(
@@ -157,12 +191,13 @@ def measure(
     sizes = [size for size in (1, 2, 4, 8, a_step) if a_step % size == 0]
     size, tried = ours.best_batch(plan, folder, sizes)
     print(
-        f"{name}: {counts.rows} rows in {plan.steps} steps, {counts.padded / counts.unique:.2f} padded "
+        f"{name}: {counts.rows} rows in {plan.steps} steps, {counts.padded_over_unique:.2f} padded "
         f"tokens a unique one; rivals have {size} rows a batch",
         flush=True,
     )
     threads = torch.get_num_threads()
     versions: dict[str, str] = {}
+    floors = {"lm": floor_of(ours.make_trainer(plan, folder))}
     first = replace(plan, plan=plan.plan[:1], steps=1)
 
     def sft_of(part: Prepared, rows_a_batch: int, labels_alone: bool = True) -> Watched:
@@ -183,38 +218,25 @@ def measure(
             trainings["lm"][f"{SFT_ON_CPU}, batches of {size}"] = lambda: sft_of(plan, size, False)
         if has_prm:
             classes = rows.plan(name, given, base, folder, "classifier", steps, seed)
+            floors["classifier"] = floor_of(ours.make_trainer(classes, folder))
             start = replace(classes, plan=classes.plan[:1], steps=1)
             trainings["classifier"] = {
                 PACKED: lambda: ours.train(classes, folder, packs=True),
-                f"{PRM}, batches of {size}": lambda: beside(classes, folder, size, threads, versions),
+                f"{PRM}, batches of {size}": lambda: prm(classes, folder, size, threads, versions),
             }
             if size < a_step:
-                trainings["classifier"][f"{PRM}, one batch of {a_step}"] = lambda: beside(
+                trainings["classifier"][f"{PRM}, one batch of {a_step}"] = lambda: prm(
                     start, folder, a_step, threads, versions
                 )
-    timed = sum(map(len, plan.plan[1:]))
-    heads: dict[str, list[dict[str, Any]]] = {}
+    heads = {}
     for head, methods in trainings.items():
-        heads[head] = []
-        for method, run in methods.items():
-            each = run()
-            rate = timed / sum(each.seconds) if each.seconds else None
-            heads[head].append(
-                {
-                    "method": method,
-                    "rows_a_second": rate,
-                    "seconds": each.seconds,
-                    "peak_bytes": each.peak_bytes,
-                    "losses": each.losses,
-                }
-            )
-            said = "" if rate is None else f"{rate:.2f} rows/s, "
-            print(f"  {head}, {method}: {said}{each.peak_bytes / 2**20:,.0f} MiB", flush=True)
-        compare(heads[head])
+        print(f"  {head}")
+        heads[head] = run_all(methods, plan, floors[head])
     return {
         "rows_a_step": a_step,
         "counts": counts._asdict(),
-        "padded_over_unique": counts.padded / counts.unique,
+        "padded_over_unique": counts.padded_over_unique,
+        "matmul_operations_a_second": floors["lm"].rate,
         "rivals_batch": size,
         "seconds_by_batch": tried,
         "prm_versions": versions,
@@ -222,20 +244,7 @@ def measure(
     }
 
 
-def compare(found: list[dict[str, Any]]) -> None:
-    """Each training beside ours, which is the first: how fast, how large, how far apart the losses."""
-    mine = found[0]
-    for each in found:
-        rate = each["rows_a_second"]
-        each["times_slower"] = None if rate is None else mine["rows_a_second"] / rate
-        each["times_larger"] = each["peak_bytes"] / mine["peak_bytes"]
-        apart = [abs(a - b) for a, b in zip(mine["losses"], each["losses"], strict=False)]
-        each["first_loss_apart"], each["losses_apart"] = apart[0], max(apart)
-        if max(apart) > CLOSE:
-            raise SystemExit(f"{each['method']}: losses differ from ours by {max(apart):.1e}")
-
-
-def beside(plan: Prepared, folder: Path, size: int, threads: int, versions: dict[str, str]) -> Watched:
+def prm(plan: Prepared, folder: Path, size: int, threads: int, versions: dict[str, str]) -> Watched:
     """PRMTrainer, in its own environment, from our classifier's weights and our adapter."""
     trainer = ours.make_trainer(plan, folder)
     base = folder / "classes"

@@ -142,7 +142,10 @@ class TrainPrmConfig(UpdateConfig):
         dtype: of what is not quantized, and of the computing.
         group_by: order of the rows. ``none`` shuffles them all; ``question`` shuffles questions and keeps the
             rows of each together, so that they are read as one tree, where a question has many (pairs of an
-            outcome head always do). Fewer different questions are then in a step.
+            outcome head always do). Fewer different questions are then in a step
+            (`benchmarks/grouping.py` has what that costs and saves).
+        question_solutions: under ``group_by: question``, most solutions of a question side by side; null for
+            all that it has. A few keep part of what is saved, and more questions in a step.
         batch_tokens: most tokens in a batch, and in one forward pass: padding included, or in packed rows
             (and under ``group_by: question``) what solutions begin with in common counted once.
         batch_solutions: cut batches by this many solutions as well; null for tokens alone.
@@ -184,6 +187,7 @@ class TrainPrmConfig(UpdateConfig):
     epochs: float = Field(1.0, gt=0)
     max_steps: int | None = Field(None, ge=1)
     group_by: Literal["none", "question"] = "none"
+    question_solutions: int | None = Field(None, ge=1)
     batch_tokens: int = Field(8192, ge=1)
     batch_solutions: int | None = Field(None, ge=1)
     accumulation: int = Field(1, ge=1)
@@ -207,6 +211,8 @@ class TrainPrmConfig(UpdateConfig):
             raise ValueError("early_stopping needs held-out rows: set eval_fraction above 0, or heldout")
         if self.allow_contamination and self.drop_contaminated:
             raise ValueError("allow_contamination and drop_contaminated exclude each other; set one of them")
+        if self.question_solutions is not None and self.group_by == "none":
+            raise ValueError("question_solutions without its order: set group_by=question")
         if self.head != "lm" and self.loss == "vocab":
             raise ValueError(f"loss: vocab needs head: lm; with head: {self.head} set loss=pair")
         if self.head != "outcome" and self.early_stopping and self.early_stopping.metric == "solution_auc":

@@ -2,7 +2,8 @@
 
 What a batch may have is counted as a packed pass reads it: every distinct prefix once. Solutions of a
 question look alike, so a step of a few questions tells less than one of as many solutions of different
-questions; how much that costs, and what the saved reading is worth, depends on the data.
+questions; how much that costs, and what the saved reading is worth, depends on the data. For the embedded
+world `benchmarks/grouping.py` measures both.
 """
 
 from __future__ import annotations
@@ -27,10 +28,12 @@ def plan_by_question(
     batch_tokens: int,
     batch_solutions: int | None,
     seed: int,
+    question_solutions: int | None = None,
 ) -> list[Rows]:
     """Row indices of every batch of the run: questions in random order, the rows of each side by side.
 
-    A question that does not fit any more is cut, and goes on in the next batch.
+    A question that does not fit any more is cut, and goes on in the next batch. One that has more than
+    `question_solutions` rows is as many questions as it takes, each with its own place in the order.
 
     Args:
         sequences: token ids of each row.
@@ -39,6 +42,7 @@ def plan_by_question(
         batch_tokens: most tokens in a batch, what solutions of a question begin with in common counted once.
         batch_solutions: most rows in a batch, if any.
         seed: of the order.
+        question_solutions: most rows of a question side by side, if any.
 
     Raises:
         ShepherdError: where there is no row.
@@ -53,6 +57,12 @@ def plan_by_question(
         raise ShepherdError("no training rows are left; see the counts above for why rows were left out")
     by_question = np.argsort(questions, kind="stable")
     groups = np.split(by_question, np.flatnonzero(np.diff(questions[by_question])) + 1)
+    if question_solutions is not None:
+        groups = [
+            group[at : at + question_solutions]
+            for group in groups
+            for at in range(0, len(group), question_solutions)
+        ]
     # Sorted by their tokens, neighbours share most: so they do on both sides of a cut.
     laid_out = [_sorted(sequences, group) for group in groups]
 

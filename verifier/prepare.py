@@ -166,7 +166,12 @@ def _planner(config: TrainPrmConfig, rows: EncodedRows) -> Callable[..., list[ND
     if config.is_pairwise and rows.rows:
         return partial(outcome.plan_in_pairs, rows)
     if config.group_by == "question":
-        return partial(plan_by_question, [row.ids for row in rows.flat.all_tagged()], rows.questions)
+        return partial(
+            plan_by_question,
+            [row.ids for row in rows.flat.all_tagged()],
+            rows.questions,
+            question_solutions=config.question_solutions,
+        )
     return partial(make_plan, rows.lengths)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tracking.stand_in import build
+from tracking import stand_in
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from verifier.model import load_tokenizer, quiet_bitsandbytes
@@ -32,25 +32,19 @@ TOY: dict[str, Any] = {
 }
 
 
-SHAPES: dict[str, dict[str, Any]] = {
-    "134m": SHAPE,
-    "tinyllama-1.1b": {
-        "hidden_size": 2048,
-        "intermediate_size": 5632,
-        "num_hidden_layers": 22,
-        "num_attention_heads": 32,
-        "num_key_value_heads": 4,
-        "vocab_size": 32_000,
-    },
-    "llama-3-8b": {
-        "hidden_size": 4096,
-        "intermediate_size": 14336,
-        "num_hidden_layers": 32,
-        "num_attention_heads": 32,
-        "num_key_value_heads": 8,
-        "vocab_size": 128_256,
-    },
-}
+def _sizes(shape: Shape) -> dict[str, Any]:
+    """A shape as a Llama's configuration names it."""
+    return {
+        "hidden_size": shape.hidden,
+        "intermediate_size": shape.intermediate,
+        "num_hidden_layers": shape.layers,
+        "num_attention_heads": shape.heads,
+        "num_key_value_heads": shape.kv_heads,
+        "vocab_size": shape.vocabulary,
+    }
+
+
+SHAPES = {"134m": SHAPE} | {name: _sizes(stand_in.SHAPES[name]) for name in ("tinyllama-1.1b", "llama-3-8b")}
 
 
 def config_of(shape: dict[str, Any]) -> LlamaConfig:
@@ -100,7 +94,7 @@ def random_model(
     )
     quiet_bitsandbytes()
     torch.manual_seed(seed)
-    model = build(sizes, quantization=quantization, dtype=dtype, device=device)
+    model = stand_in.build(sizes, quantization=quantization, dtype=dtype, device=device)
     model.is_loaded_in_4bit = quantization != "none"  # peft adapts by it
     return model.eval()
 

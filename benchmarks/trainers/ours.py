@@ -8,9 +8,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import torch
+from scorers.rate import wait_for
 from scorers.rivals import pad
 from trainers.rows import rows_of
-from trainers.watch import Watch, Watched, state_bytes
+from trainers.watch import CardWatch, Watch, Watched, state_bytes
 
 from verifier.batches import EncodedRow
 from verifier.packing.allocations import Allocations
@@ -28,6 +29,11 @@ def make_trainer(prepared: Prepared, folder: Path) -> Trainer:
     return trainer
 
 
+def watch_on(device: str) -> Watch | CardWatch:
+    """What a training on a device is watched by."""
+    return CardWatch() if device == "cuda" else Watch(Allocations())
+
+
 def train(prepared: Prepared, folder: Path, packs: bool) -> Watched:
     """Every step of the plan.
 
@@ -40,7 +46,7 @@ def train(prepared: Prepared, folder: Path, packs: bool) -> Watched:
     if not packs:
         trainer.reader.packs = False
     losses: list[float] = []
-    watch = Watch(Allocations())
+    watch = watch_on(prepared.config.device)
     for step in range(prepared.steps):
         watch.begin()
         losses.append(trainer._step(step)["loss"])
@@ -59,17 +65,18 @@ def best_batch(prepared: Prepared, folder: Path, sizes: Sequence[int]) -> tuple[
     reader = make_trainer(prepared, folder).reader
     rows = rows_of(prepared)[0]
     _pass(reader.body, rows[:1])  # the first has more to do
+    wait_for(reader.device)
     seconds = {}
     for size in sizes:
         started = time.perf_counter()
         for at in range(0, len(rows), size):
             _pass(reader.body, rows[at : at + size])
+        wait_for(reader.device)
         seconds[size] = time.perf_counter() - started
     least = min(seconds.values())
     return min(size for size, took in seconds.items() if took <= CLOSE * least), seconds
 
 
 def _pass(body: torch.nn.Module, rows: Sequence[EncodedRow]) -> None:
-    body(
-        input_ids=pad([row.ids for row in rows]), use_cache=False
-    ).last_hidden_state.square().mean().backward()
+    ids = pad([row.ids for row in rows]).to(next(body.parameters()).device)
+    body(input_ids=ids, use_cache=False).last_hidden_state.square().mean().backward()

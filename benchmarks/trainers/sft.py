@@ -8,12 +8,12 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
+from trainers.ours import watch_on
 from trainers.rows import LEARNING_RATE, rows_of
-from trainers.watch import Watch, Watched, arguments, state_bytes, watched_trainer
+from trainers.watch import Watched, arguments, state_bytes, watched_trainer
 
 from verifier import model as models
 from verifier.batches import EncodedRow
-from verifier.packing.allocations import Allocations
 from verifier.prepare import Prepared
 from verifier.tags import TagContract
 
@@ -45,19 +45,30 @@ def train(prepared: Prepared, folder: Path, size: int, threads: int, *, labels_a
     from trl import SFTConfig, SFTTrainer
 
     config = prepared.config
-    base = models.load_base(config.base, quantization="none", dtype="float32", device=torch.device("cpu"))
+    base = models.load_base(
+        config.base,
+        quantization=config.quantization,
+        dtype=config.dtype,
+        device=models.pick_device(config.device),
+    )
     model: Any = models.add_lora(base, config.lora, config.seed)
     parts = rows_of(prepared)
     rows = [labelled(row, prepared.contract) for part in parts for row in part]
     tokenizer = prepared.tokenizer
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
+    asked = arguments(str(folder), LEARNING_RATE, size, len(parts[0]), prepared.steps, config.seed)
+    asked |= {
+        "use_cpu": config.device == "cpu",
+        "bf16": config.dtype == "bfloat16",
+        "gradient_checkpointing": config.gradient_checkpointing,
+    }
     settings = SFTConfig(
-        **arguments(str(folder), LEARNING_RATE, size, len(parts[0]), prepared.steps, config.seed),
+        **asked,
         dataset_kwargs={"skip_prepare_dataset": True},
         max_length=None,
     )
     losses: list[float] = []
-    watch = Watch(Allocations())
+    watch = watch_on(config.device)
     trainer = watched_trainer(SFTTrainer, watch, losses)(
         model=model, args=settings, train_dataset=Dataset.from_list(rows), processing_class=tokenizer
     )

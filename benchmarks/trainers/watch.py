@@ -65,6 +65,43 @@ class Watch:
         return Watched(losses, self.seconds, self.allocations.peak + optimizer_bytes)
 
 
+class CardWatch:
+    """Seconds of all steps but the first, and the most bytes of a card's memory, weights among them.
+
+    The card is waited for before and after each step.
+    """
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+        self._started = 0.0
+        self._steps = 0
+
+    def begin(self) -> None:
+        """A step begins."""
+        import torch
+
+        torch.cuda.synchronize()
+        if self._steps == 0:
+            gc.collect()
+            torch.cuda.reset_peak_memory_stats()
+        self._started = time.perf_counter()
+
+    def end(self) -> None:
+        """It has ended on the card."""
+        import torch
+
+        torch.cuda.synchronize()
+        if self._steps > 0:
+            self.seconds.append(time.perf_counter() - self._started)
+        self._steps += 1
+
+    def found(self, losses: list[float], optimizer_bytes: int) -> Watched:
+        """All that was seen; the optimizer's state is on the card from the first step on."""
+        import torch
+
+        return Watched(losses, self.seconds, torch.cuda.max_memory_allocated())
+
+
 def state_bytes(optimizer: Any) -> int:
     """Bytes of an optimizer's state."""
     import torch
@@ -78,7 +115,7 @@ def state_bytes(optimizer: Any) -> int:
     )
 
 
-def watched_trainer(trainer: type[Any], watch: Watch, losses: list[float]) -> type[Any]:
+def watched_trainer(trainer: type[Any], watch: Watch | CardWatch, losses: list[float]) -> type[Any]:
     """A trainer of transformers that tells `watch` where its steps begin and end, and adds up its losses.
 
     The loss that `training_step` gives is that of one batch, scaled so that a step's batches add up; what is

@@ -150,7 +150,12 @@ def by_hand(config: TrainPrmConfig) -> tuple[EncodedRows, EncodedRows, list[Any]
         encoded = in_pairs(encoded, "training")
         plan = plan_in_pairs(encoded, **options)
     elif config.group_by == "question":
-        plan = plan_by_question([row.ids for row in encoded.rows], encoded.questions, **options)
+        plan = plan_by_question(
+            [row.ids for row in encoded.rows],
+            encoded.questions,
+            question_solutions=config.question_solutions,
+            **options,
+        )
     else:
         plan = make_plan(encoded.lengths, **options)
     assert config.max_steps is not None
@@ -237,6 +242,7 @@ SAME: dict[str, Any] = {
     "contamination allowed": {"drop_contaminated": False, "allow_contamination": True},
     "other label words": {"template": {"good": "-", "bad": "+"}},
     "questions together": {"group_by": "question", "batch_tokens": 300},
+    "a few of each question": {"group_by": "question", "question_solutions": 2, "batch_tokens": 300},
     "batches": {"batch_tokens": 300, "batch_solutions": 3, "accumulation": 2, "epochs": 1.5},
 }
 """Settings under which the kept columns serve as they are."""

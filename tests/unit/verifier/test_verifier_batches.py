@@ -6,6 +6,7 @@ import itertools
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -182,6 +183,19 @@ def test_grouped_rows_of_a_question_stand_together(
     if len(begun) == 4:
         others = [plan(seed=each) for each in range(8)]
         assert any(other != others[0] for other in others)
+
+
+@pytest.mark.parametrize("most", [1, 3, 4])
+def test_a_question_is_cut_to_a_few_solutions(most: int) -> None:
+    """In the order in which they are given, and each part has a place of its own."""
+    rows = [np.array([90 + question, 11 - at]) for question in range(30) for at in range(12)]
+    options: dict[str, Any] = {"batch_tokens": 100, "batch_solutions": most, "epochs": 1, "seed": 0}
+    plan = plan_by_question(rows, np.repeat(np.arange(30), 12), question_solutions=most, **options)
+    parts = {tuple(range(at, at + most)) for at in range(0, len(rows), most)}
+    assert {tuple(sorted(batch.tolist())) for batch in plan} == parts
+    assert len(plan) == len(parts)
+    followed = [one[0] // 12 == other[0] // 12 for one, other in itertools.pairwise(plan)]
+    assert np.mean(followed) < 0.2  # whole questions: at least two of three
 
 
 def test_questions_are_numbered_as_they_come() -> None:

@@ -50,6 +50,13 @@ def test_early_stopping_needs_held_out_rows() -> None:
         load_config(TrainPrmConfig, "train_prm", "embedded", ["eval_fraction=0", "early_stopping.patience=2"])
 
 
+def test_a_few_of_each_question_need_its_order() -> None:
+    with pytest.raises(ShepherdError, match="question_solutions without its order: set group_by=question"):
+        load_config(TrainPrmConfig, "train_prm", "embedded", ["question_solutions=4"])
+    asked = ["question_solutions=4", "group_by=question"]
+    assert load_config(TrainPrmConfig, "train_prm", "embedded", asked).question_solutions == 4
+
+
 def test_importing_the_room_rows_and_config_loads_no_torch() -> None:
     code = (
         "import sys, verifier, verifier.data.rows, verifier.tags, verifier.config, verifier.cli; "

@@ -165,7 +165,7 @@ def sweep(name: str, pools: Sequence[ProblemPool], setting: Setting) -> str:
     lines = ["  MiB a pass  tokens a pass  a tile  read  of the floor  attention  peak, MiB"]
     for mebibytes, tile in product((64, 256), (32, 64, 128)):
         with (
-            patch.object(room, "_CPU_BYTES", mebibytes << 20),
+            patch.object(room, "CPU_BYTES", mebibytes << 20),
             patch.object(passes.Packed.__init__, "__defaults__", (tile,)),
         ):
             other = TagReader(reader.model, reader.head)

@@ -417,6 +417,8 @@ def sampling(result: Result) -> str:
             "candidates/s",
             "tokens/s",
             "batched is faster",
+            "of the floor",
+            "tokens a token read",
             "tokens each",
             "ended, %",
             "right, %",
@@ -431,6 +433,7 @@ def sampling(result: Result) -> str:
                 f"{each['candidates_a_second']:.1f}",
                 f"{each['tokens_a_second']:,.0f}",
                 f"{each['times_slower']:.2f} times",
+                *_of_reading(each),
                 f"{each['tokens'] / each['candidates']:.1f}",
                 percent(each["stopped"]),
                 percent(each["right"]),
@@ -440,6 +443,13 @@ def sampling(result: Result) -> str:
             for each in samplers
         ),
     )
+
+
+def _of_reading(each: Result) -> tuple[str, str]:
+    """What only the batched sampler counts."""
+    if "read" not in each:
+        return "", ""
+    return f"{each['seconds'] / each['floor_s']:.1f}", f"{each['tokens'] / each['read']:.2f}"
 
 
 def cold_start(result: Result) -> str:

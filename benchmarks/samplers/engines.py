@@ -2,7 +2,7 @@
 
     python -m samplers.engines JOB.json FOUND.json
 
-batched     the transformers engine of this project, at the demo's settings
+batched     the transformers engine of this project
 vllm        its vLLM engine, on the same weights
 generate    as most people write it: `model.generate(**tokenizer(prompt), do_sample=True,
             num_return_sequences=n)`, a problem after the other
@@ -20,6 +20,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from shepherd.records import Candidate, Problem
 
 
@@ -28,7 +30,8 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
 
     Returns:
         ``load_s``, ``seconds``, ``candidates``, ``tokens`` (the end tokens among them), ``stopped`` (the
-        share of candidates that ended by themselves), ``right`` (the share whose answer is the gold one).
+        share of candidates that ended by themselves), ``right`` (the share whose answer is the gold one); for
+        the batched sampler ``read`` (distinct tokens) and ``floor_s`` (the least that reading them takes).
     """
     import torch
 
@@ -41,8 +44,9 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
     started = time.perf_counter()
     found = [row for part in _batches(problems, job["batch"]) for row in sampler.sample(part)]
     seconds = time.perf_counter() - started
+    counted = sampler.counted(problems) if isinstance(sampler, Batched) else {}
     sampler.close()
-    return {"load_s": load_s, "seconds": seconds, **_summary(problems, found)}
+    return {"load_s": load_s, "seconds": seconds, **_summary(problems, found), **counted}
 
 
 class Ours:
@@ -68,6 +72,35 @@ class Ours:
     def close(self) -> None:
         """End what it started."""
         self.engine.close()
+
+
+class Batched(Ours):
+    """The transformers engine."""
+
+    def counted(self, problems: Sequence[Problem]) -> dict[str, float]:
+        """Distinct tokens that sampling reads, and the seconds of their operations at this machine's rate."""
+        from scorers.rate import matmul_rate
+
+        from generation.config import PromptConfig
+        from generation.prompts import prompts_of
+        from verifier.heads import LabelRows
+        from verifier.model import TagReader
+        from verifier.packing.tree import lay_out
+
+        prompts = prompts_of(problems, PromptConfig())
+        engine: Any = self.engine
+        drawn = engine.draw(prompts, self.job["n"], self.sampling, seed=self.job["seed"])
+        model = engine.model
+        work = TagReader(model, LabelRows(model.lm_head, 0, 1)).work
+        read, pairs, ends = 0, 0, 0
+        for row in drawn:
+            # the last token of a candidate is not read: nothing comes after it
+            (tree,) = lay_out([np.array([*each.prompt, *each.ids[:-1]]) for each in row], budget=1 << 62)
+            read += len(tree)
+            pairs += int(np.sum(tree.positions + 1))
+            ends += len(tree) - len(row[0].prompt) + 1  # where the next token is asked for
+        operations = read * work.token + pairs * work.pair + ends * 2 * model.lm_head.weight.numel()
+        return {"read": read, "floor_s": operations / matmul_rate(model)}
 
 
 class Plain:
@@ -125,7 +158,7 @@ class Plain:
 
 
 SAMPLERS: dict[str, type[Ours] | type[Plain]] = {
-    "batched": Ours,
+    "batched": Batched,
     "vllm": Ours,
     "generate": Plain,
     "generate_one": Plain,

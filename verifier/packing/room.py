@@ -8,7 +8,7 @@ import torch
 from shepherd.errors import ShepherdError
 from shepherd.runs import announce
 from verifier.packing.allocations import Allocations
-from verifier.packing.budget import CPU_BYTES as _CPU_BYTES
+from verifier.packing.budget import CPU_BYTES
 from verifier.packing.budget import LEAST_TOKENS, tokens_that_fit
 from verifier.packing.passes import Padded, Pass
 from verifier.packing.read import Readable, read_pass
@@ -63,7 +63,7 @@ class Room:
         (less, _), (more, free) = self._measure(short), self._measure(2 * short)
         bytes_a_token = max(1.0, (more - less) / short)
         fixed = max(0.0, less - short * bytes_a_token)
-        cpu_bytes = _CPU_BYTES if self.reader.device.type == "cpu" else None
+        cpu_bytes = CPU_BYTES if self.reader.device.type == "cpu" else None
         return tokens_that_fit(bytes_a_token, fixed, free, cpu_bytes)
 
     @torch.no_grad()

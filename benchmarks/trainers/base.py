@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 from tracking.stand_in import build
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
-from verifier.model import load_tokenizer, quiet_bitsandbytes
+from verifier.model import DTYPES, load_tokenizer, quiet_bitsandbytes
 from verifier.shape import Shape
 
 SHAPE: dict[str, Any] = {
@@ -78,8 +78,8 @@ def random_model(
 ) -> Any:
     """A frozen Llama of random weights, such as `verifier.model.load_base` gives; nothing is read or written.
 
-    It is made where it is to be, a matrix at a time and in `dtype`; in 4 bits each is quantized before the
-    next is drawn. So 8B in NF4 take no more than they do when they are ready, and one matrix.
+    It is made where it is to be and in `dtype`; in 4 bits a matrix at a time, each quantized before the next
+    is drawn. So 8B in NF4 take no more than they do when they are ready, and one matrix.
 
     Args:
         shape: of `SHAPES`, or `TOY`.
@@ -88,6 +88,12 @@ def random_model(
         quantization: ``none`` or one of `verifier.config.Quantization`.
         seed: of the weights.
     """
+    torch.manual_seed(seed)
+    if quantization == "none":
+        with device:
+            model: Any = AutoModelForCausalLM.from_config(config_of(shape), dtype=DTYPES[dtype])
+        model.config.use_cache = False
+        return model.requires_grad_(False).eval()
     heads = shape["num_attention_heads"]
     sizes = Shape(
         layers=shape["num_hidden_layers"],
@@ -99,9 +105,8 @@ def random_model(
         context=2048,
     )
     quiet_bitsandbytes()
-    torch.manual_seed(seed)
     model = build(sizes, quantization=quantization, dtype=dtype, device=device)
-    model.is_loaded_in_4bit = quantization != "none"  # peft adapts by it
+    model.is_loaded_in_4bit = True  # peft adapts by it
     return model.eval()
 
 

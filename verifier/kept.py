@@ -16,8 +16,8 @@ RECIPE = 2
 """To be raised when the same key would get other scores: another encoding or rounding, or 1e-5 more in fp32.
 
 How a pool is cut into passes is no part of a key, for on a card free memory has a say in it. In fp32 it moves
-a score by 1e-5 at most. In bfloat16 it moves a score by a rounding to 8 bits or two, some thousandths, and
-may change which of two close candidates is best: `benchmarks/README.md` counts both.
+a score by 1e-5 at most. In bfloat16 it moves a score by a few roundings to 8 bits, about a hundredth at
+worst, and may change which of two close candidates is best: `benchmarks/README.md` counts both.
 """
 
 _COMPUTES = {"transformers": ("torch", "transformers", "tokenizers", "peft", "bitsandbytes")}

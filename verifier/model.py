@@ -239,12 +239,12 @@ class TagReader:
 
     @property
     def window(self) -> int:
-        """Most tokens that every layer sees; beyond it packed rows are not read."""
+        """Most tokens that every layer sees, rotated as alone; beyond it packed rows are not read."""
         config = self.model.config.get_text_config()
         found = (
             getattr(config, "sliding_window", None) if getattr(config, "use_sliding_window", True) else None
         )
-        return self.context if found is None else min(found, self.context)
+        return min(each for each in (found, steady_positions(config), self.context) if each is not None)
 
     def hidden(self, ids: Tensor, at: Tensor) -> Tensor:
         """Hidden states ``(n_tags, d)`` at flat positions ``at`` of right-padded ``ids`` (rows, length)."""
@@ -254,6 +254,19 @@ class TagReader:
     def pair_logits(self, hidden: Tensor) -> Tensor:
         """Logits of good and bad in fp32, shape ``(n_tags, 2)``."""
         return self.head.pair_logits(hidden)
+
+
+def steady_positions(config: Any) -> int | None:
+    """Most positions whose rotations do not depend on what is read beside them; None for any number.
+
+    One longer text turns all the others of its pass, too, where a model has `longrope` (arXiv 2402.13753).
+    """
+    rope = getattr(config, "rope_parameters", None) or {}
+    kinds = [each for each in (rope, *rope.values()) if isinstance(each, dict)]
+    limits = [
+        each.get("original_max_position_embeddings") for each in kinds if each.get("rope_type") == "longrope"
+    ]
+    return min((int(limit) for limit in limits if limit is not None), default=None)
 
 
 def read_labels(model: Any, contract: TagContract) -> TagReader:

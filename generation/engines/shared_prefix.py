@@ -18,6 +18,7 @@ from transformers import AttentionInterface, PreTrainedConfig, PreTrainedModel
 from transformers.cache_utils import Cache, CacheLayerMixin
 
 from generation.engines.grouped import Grouped
+from verifier.model import steady_positions
 
 NAME = "shepherd_shared_prefix"
 GROWTH_TOKENS = 64  # how far a slab is extended at a time: memory follows the texts, not the limit
@@ -219,14 +220,9 @@ def refusal(model: PreTrainedModel, tokens: int) -> str | None:
         return f"a sliding window of {window} tokens, shorter than prompt and solution ({tokens})"
     if getattr(config, "attn_logit_softcapping", None) is not None:
         return "attention scores are capped"
-    rope = getattr(config, "rope_parameters", None) or {}
-    for each in (rope, *rope.values()):
-        if isinstance(each, dict) and each.get("rope_type") == "longrope":
-            whole = each.get("original_max_position_embeddings") or tokens
-            if tokens > whole:  # one long text of a batch would turn the others too
-                return (
-                    f"rotations that change beyond {whole} tokens, fewer than prompt and solution ({tokens})"
-                )
+    steady = steady_positions(config)
+    if steady is not None and tokens > steady:
+        return f"rotations that change beyond {steady} tokens, fewer than prompt and solution ({tokens})"
     limit = getattr(config, "max_position_embeddings", None)
     if limit is not None and tokens > limit:
         return f"{limit} positions, fewer than prompt and solution ({tokens})"

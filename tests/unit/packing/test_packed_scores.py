@@ -176,6 +176,18 @@ def test_longer_than_a_sliding_window_is_read_in_batches() -> None:
         np.testing.assert_allclose(scores, _alone(reader, each), atol=1e-5, rtol=0)
 
 
+def test_beyond_the_positions_of_a_text_alone_nothing_is_packed() -> None:
+    """Where rotations change for a whole pass as soon as one text of it is long."""
+    factors = {"short_factor": [1.0] * 4, "long_factor": [3.0] * 4, "rope_theta": 1e4}
+    rope = {"rope_type": "longrope", "original_max_position_embeddings": 24, **factors}
+    reader = _reader(LlamaConfig(**SHAPE, head_dim=8, rope_parameters=rope))
+    assert reader.window == 24
+    pool = [_solution([501] * 12 + [each] * (8 + 16 * (each % 2))) for each in range(10)]
+    assert {len(each.ids) > 24 for each in pool} == {True, False}
+    for each, scores in zip(pool, score_packed(reader, pool, 4096), strict=True):
+        np.testing.assert_allclose(scores, _alone(reader, each), atol=1e-5, rtol=0)
+
+
 def _kinds(reader: TagReader, pool: list[EncodedSolution]) -> dict[type, list[int]]:
     passes = passes_for(reader, [each.ids[: each.tags[-1] + 1] for each in pool], 4096)
     return {kind: sorted(i for each in passes if type(each) is kind for i in each.members) for kind in KINDS}

@@ -102,8 +102,8 @@ class SamplerConfig(Config):
         vllm: how the engine ``vllm`` runs the model.
         server: where the engine ``server`` finds it.
         trust_remote_code: run code that comes with a model.
-        chunk: rows (problems × n) sampled as one batch; its boundaries are part of the plan, so another chunk
-            is another run.
+        chunk: candidates (problems × n) sampled as one batch, on a CPU about 1,024 a thread; its boundaries
+            are part of the plan, so another chunk is another run.
         store: read candidates and scores that the store has, and keep those that are made.
         store_as: what the store knows the model by where its files are not on this machine: the commit of a
             hub name, or a name that you answer for behind a server.

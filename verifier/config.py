@@ -149,6 +149,8 @@ class TrainPrmConfig(UpdateConfig):
         batch_tokens: most tokens in a batch, and in one forward pass: padding included, or in packed rows
             (and under ``group_by: question``) what solutions begin with in common counted once.
         batch_solutions: cut batches by this many solutions as well; null for tokens alone.
+        pass_tokens: most tokens in one forward and backward pass, where a step is to be read in smaller parts
+            than its batches: less memory, the same plan and the same gradient; null for ``batch_tokens``.
         accumulation: batches an optimizer step.
         max_length: tokens; longer solutions lose whole steps from their end.
         eval_fraction: part of the *questions* held out, when no `heldout` file is given.
@@ -190,6 +192,7 @@ class TrainPrmConfig(UpdateConfig):
     question_solutions: int | None = Field(None, ge=1)
     batch_tokens: int = Field(8192, ge=1)
     batch_solutions: int | None = Field(None, ge=1)
+    pass_tokens: int | None = Field(None, ge=1)
     accumulation: int = Field(1, ge=1)
     max_length: int = Field(512, ge=8)
 
@@ -222,6 +225,11 @@ class TrainPrmConfig(UpdateConfig):
                 "class_weighting: a pair has both classes; set it to none, or outcome.loss=pointwise"
             )
         return self
+
+    @property
+    def tokens_a_pass(self) -> int:
+        """Most tokens in one forward and backward pass."""
+        return min(self.batch_tokens, self.pass_tokens or self.batch_tokens)
 
     @property
     def is_pairwise(self) -> bool:

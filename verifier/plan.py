@@ -211,7 +211,8 @@ def _prepare(config: TrainPrmConfig) -> Prepared:
 def memory_of(config: TrainPrmConfig, prepared: Prepared | None, base: Base, adapter: Adapter) -> Estimate:
     """Of the forward pass that takes most: of the plan's if there is one, else what the config allows."""
     if prepared is None:
-        tokens = max(config.batch_tokens, config.max_length)
+        most = config.batch_tokens if config.is_pairwise else config.tokens_a_pass
+        tokens = max(most, config.max_length)
         keys = config.max_length + TILE if config.group_by == "question" else 0
         read = {(tokens, -(-tokens // TOKENS_A_TAG), keys)}
     else:
@@ -244,7 +245,7 @@ def _largest_passes(config: TrainPrmConfig, prepared: Prepared, work: Work) -> I
     read = sorted(prepared.read_together, key=lambda some: -int(lengths[some].sum()))
     for some in read[:_STEPS_LAID_OUT]:
         tagged = [rows.tagged(row) for row in some]
-        passes = plan_passes([each.ids for each in tagged], config.batch_tokens, work)
+        passes = plan_passes([each.ids for each in tagged], config.tokens_a_pass, work)
         for part in [passes] if config.is_pairwise else [[each] for each in passes]:
             members = [tagged[member] for each in part for member in each.members]
             yield (

@@ -208,7 +208,7 @@ class Trainer:
         set_learning_rate(self.optimizers, rate)
         groups = self.prepared.plan[step * config.accumulation : (step + 1) * config.accumulation]
         batches = [[self.prepared.train.rows[i] for i in group] for group in groups]
-        found = add_gradient(reader, self.loss, batches, config.batch_tokens, self.prepared.pad_id)
+        found = add_gradient(reader, self.loss, batches, config.tokens_a_pass, self.prepared.pad_id)
         more = {}
         if self.budget is not None:
             penalty = self.budget.penalty()

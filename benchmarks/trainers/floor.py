@@ -40,7 +40,7 @@ class Floor(NamedTuple):
             for part in rows_of(prepared)
             for each in plan_passes(
                 [row.ids for row in part],
-                prepared.config.batch_tokens,
+                prepared.config.tokens_a_pass,
                 self.work,
                 longest=inf if packs else 0,
             )

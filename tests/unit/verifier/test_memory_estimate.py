@@ -195,6 +195,7 @@ def tracking() -> SimpleNamespace:
 CASES = [
     {},
     {"gradient_checkpointing": False},
+    {"gradient_checkpointing": False, "pass_tokens": 512},
     {"dtype": "float32"},
     {"quantization": "none", "accumulation": 1},
     {"quantization": "none", "dtype": "float32", "loss": "pair", "optimizer": "adamw_torch"},

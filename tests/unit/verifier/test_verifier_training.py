@@ -25,6 +25,7 @@ from shepherd.records import StepRow
 from verifier import checkpoint, load_verifier
 from verifier.config import EarlyStopping, LoraConfig, TrainPrmConfig
 from verifier.description import read_description
+from verifier.packing.allocations import Allocations
 from verifier.prepare import prepare
 from verifier.training import Trainer, train
 
@@ -266,6 +267,28 @@ def test_accumulation_is_one_large_batch(tiny: Any, config: TrainPrmConfig, tmp_
     assert one["loss"] == pytest.approx(two["loss"], rel=1e-5)
     for name, parameter in together.named.items():
         torch.testing.assert_close(parameter, apart.named[name], atol=1e-6, rtol=1e-4)
+
+
+@pytest.mark.parametrize("group_by", ["none", "question"])
+def test_smaller_passes_take_the_same_step_in_less_memory(
+    tiny: Any, config: TrainPrmConfig, tmp_path: Path, group_by: str
+) -> None:
+    update = {"lora": LoraConfig(rank=4, alpha=4), "group_by": group_by, "quantization": "none"}
+    trainers, losses, peaks = [], [], []
+    for pass_tokens in (None, 150):
+        changed = config.model_copy(update={**update, "pass_tokens": pass_tokens})
+        trainer = Trainer(prepare(changed), tiny.FakeRun(tmp_path / str(pass_tokens)))
+        trainer.model.train()
+        with Allocations() as counted:
+            losses.append(trainer._step(0)["loss"])
+        trainers.append(trainer)
+        peaks.append(counted.peak)
+    whole, parts = trainers
+    assert whole.plan == parts.plan
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    for name, parameter in whole.named.items():
+        torch.testing.assert_close(parameter.grad, parts.named[name].grad, atol=1e-6, rtol=1e-3)
+    assert peaks[1] < 0.6 * peaks[0]
 
 
 @pytest.mark.parametrize("kind", ["lora", "adalora"])

@@ -76,15 +76,11 @@ class SharedPrefixLayer(CacheLayerMixin):
         if rows <= places and tokens <= room:
             return
         # rows branch: there are places for twice as many, but for no more than candidates that go on
-        shape = (
-            max(rows, min(2 * rows, self.most)),
-            like.shape[1],
-            max(room, tokens + GROWTH_TOKENS - 1),
-            like.shape[3],
-        )
+        places = max(rows, min(2 * rows, self.most))
+        shape = (places, like.shape[1], room if tokens <= room else tokens + GROWTH_TOKENS - 1, like.shape[3])
         grown = Pair(like.new_empty(shape), like.new_empty(shape))
         for new, old in zip(grown, self.sampled or (), strict=False):
-            kept = min(places, shape[0])
+            kept = min(len(new), len(old))
             new[:kept, :, : self.length] = old[:kept, :, : self.length]
         self.sampled = grown
 
@@ -204,7 +200,9 @@ def _softmax_sum(q: Tensor, k: Tensor, v: Tensor, masked: Tensor | None) -> tupl
     most = scores.amax(-1, keepdim=True)
     scores = scores.sub_(most).exp_()
     mass = scores.sum(-1, keepdim=True)
-    return torch.matmul(scores.to(v.dtype), v) / mass.to(v.dtype), mass.log_() + most
+    if v.dtype == torch.float32:  # the smaller of the two is divided
+        return torch.matmul(scores, v) / mass, mass.log() + most
+    return torch.matmul(scores.div_(mass).to(v.dtype), v), mass.log() + most
 
 
 def refusal(model: PreTrainedModel, tokens: int) -> str | None:

@@ -176,9 +176,14 @@ class TransformersEngine:
         @torch.inference_mode()  # which is a thread's own
         def sample(part: range) -> _Batch:
             rows = torch.from_numpy(streams[part.start * n : part.stop * n])
-            batch = _Batch(self.model, [prompts[at] for at in part], n, rows, sampling)
-            while not is_over.is_set() and batch.step(self._ended):
-                pass
+            try:
+                batch = _Batch(self.model, [prompts[at] for at in part], n, rows, sampling)
+                while not is_over.is_set() and batch.step(self._ended):
+                    pass
+            except BaseException:
+                is_over.set()  # the others need not go on
+                raise
+            batch.close()
             return batch
 
         with _sampling_phase(self.model) as threads:
@@ -188,7 +193,7 @@ class TransformersEngine:
                 try:
                     return list(pool.map(sample, parts))
                 finally:
-                    is_over.set()  # where one fails, or the user has enough, the others do not go on
+                    is_over.set()  # so too where the user has enough
 
     def _has_parts(self) -> bool:
         """Can parts of a batch be sampled side by side? 4-bit layers change what they hold as they run."""
@@ -264,6 +269,10 @@ class _Batch:
         position = self.lengths[self.problem] + at
         self.logits = self._forward(newest[:, None], position[:, None], 1)[:, -1]
         return True
+
+    def close(self) -> None:
+        """Drop what only sampling needs."""
+        del self.cache, self.logits
 
     def sampled(self) -> list[list[int]]:
         """Token ids of every candidate, the end token among them where it was sampled."""

@@ -13,6 +13,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralFo
 
 from generation.config import SamplerConfig
 from generation.engines import Prompt, Sampling, load_engine, require_engine
+from generation.engines.shared_prefix import SharedPrefixLayer
 from generation.engines.transformers import TransformersEngine
 from generation.prompts import encode
 from shepherd.errors import ShepherdError
@@ -139,14 +140,14 @@ def test_neither_parts_nor_threads_change_a_candidate(
 
 def test_a_part_that_fails_ends_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     engine = engine_of(tiny_model())
+    engine.ends = torch.tensor([VOCABULARY])  # nothing ends by itself
     monkeypatch.setattr("generation.engines.transformers.PART", 1)
-    monkeypatch.setattr("generation.engines.transformers._Batch.sampled", lambda _: pytest.fail("went on"))
     forward, calls = engine.model.forward, 0
 
-    def failing(**named: object) -> object:
+    def failing(**named: torch.Tensor) -> object:
         nonlocal calls
         calls += 1
-        if calls == 9:
+        if named["input_ids"].shape[1] == 3:  # the second prompt
             raise RuntimeError("no more")
         return forward(**named)
 
@@ -158,7 +159,48 @@ def test_a_part_that_fails_ends_the_others(monkeypatch: pytest.MonkeyPatch) -> N
             engine.generate(PROMPTS, 2, Sampling(max_new_tokens=200), seed=0)
     finally:
         torch.set_num_threads(threads)
-    assert calls < 40
+    assert calls < 150
+
+
+@pytest.mark.parametrize(("n", "tokens", "part"), [(1, 40, 1024), (5, 1, 1024), (5, 150, 2)])
+def test_small_and_long_batches(monkeypatch: pytest.MonkeyPatch, n: int, tokens: int, part: int) -> None:
+    """One candidate, one token, more candidates of a problem than a part; rows that branch late."""
+    model = tiny_model()
+    engine = engine_of(model)
+    engine.ends = torch.tensor([VOCABULARY])
+    monkeypatch.setattr("generation.engines.transformers.PART", part)
+    sampling = Sampling(temperature=0.05, max_new_tokens=tokens)
+    for prompt, row in zip(PROMPTS, engine.generate(PROMPTS, n, sampling, seed=1), strict=True):
+        for each in row:
+            table = log_probabilities(model, prompt, each.text)
+            words = [int(word) for word in each.text.split()]
+            total = sum(float(table[at, word]) for at, word in enumerate(words))
+            assert each.logprob == pytest.approx(total / tokens, abs=2e-5)
+
+
+def test_a_slab_grows_by_rows_and_by_tokens_and_holds_what_it_held() -> None:
+    layer = SharedPrefixLayer()
+    states = torch.arange(3.0)[:, None, None, None].expand(3, 2, 1, 4)
+    layer.update(states, states)  # the prompts'
+    layer.most = 10
+    for _ in range(63):
+        keys, _ = layer.update(states, states)
+    layer.move(torch.tensor([1, 2, 1, 2]), torch.tensor([3, 4, 5, 6]), rows=7)
+    assert layer.sampled is not None
+    assert layer.sampled.keys.shape == (10, 2, 64, 4)
+    wider = torch.tensor([0.0, 1, 2, 1, 2, 1, 2])[:, None, None, None].expand(7, 2, 1, 4)
+    for _ in range(2):
+        keys, values = layer.update(wider, wider)
+    assert keys.shape == values.shape == (7, 2, 65, 4)
+    assert (keys == wider).all()
+    assert layer.sampled.keys.shape == (10, 2, 128, 4)
+
+
+def test_4_bit_models_are_sampled_in_one_part() -> None:
+    engine = engine_of(tiny_model())
+    assert engine._has_parts()
+    engine.model.is_quantized = True
+    assert not engine._has_parts()
 
 
 def test_the_same_call_gives_the_same_candidates_and_a_key_its_own() -> None:

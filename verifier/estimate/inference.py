@@ -89,8 +89,8 @@ def sampling_memory(base: Base, batch: Batch) -> Estimate:
     token = 2 * shape.key * a  # keys and values of one layer
     room = -(-batch.new_tokens // GROWTH_TOKENS) * GROWTH_TOKENS
     prompts = batch.problems * batch.prompt_tokens * token * shape.layers
-    # While one layer's slab grows, the old one is still there.
-    sampled = batch.rows * (room * shape.layers + room - GROWTH_TOKENS) * token
+    # While one layer's slab grows, in tokens or in rows, the old one is still there.
+    sampled = batch.rows * room * (shape.layers + 1) * token
     drawn = a + (19 if batch.top_p == 1 else 32)
     logits = batch.rows * shape.vocabulary * drawn
     reading = _forward_bytes(base, None, batch.problems * batch.prompt_tokens)

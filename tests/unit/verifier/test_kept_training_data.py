@@ -263,7 +263,7 @@ NO_MATTER = {
     "shape", "quantization", "dtype", "device", "trust_remote_code", "lora", "gradient_checkpointing",
     "head_learning_rate", "class_weighting", "max_steps", "eval_every", "early_stopping",
     "checkpoint_every", "keep_checkpoints", "threads", "tensorboard", "optimizer", "learning_rate",
-    "weight_decay", "warmup_ratio", "scheduler", "max_grad_norm",
+    "weight_decay", "warmup_ratio", "scheduler", "max_grad_norm", "pass_tokens",
 }  # fmt: skip
 """Keys that `prepare` does not look at, or that only cut its plan short."""
 

@@ -5,10 +5,9 @@
 
 `training.py` makes its steps of whole questions. Here they are those that `shepherd train-prm` plans, in its
 default order (`group_by: none`) and with `group_by: question`: 32 solutions a step, which is the mean of
-`configs/train_prm/embedded.yaml`, read in passes of the default 8,192 tokens and in smaller ones
-(`pass_tokens`), which have the same gradient. The model, the adapter, what is counted and what is timed are
-those of `training.py`; all trainers have the same rows in every step. What the order costs in learning is in
-`grouping.py`. Results go to benchmarks/results/plans.json.
+`configs/train_prm/embedded.yaml`, read in passes of the default 8,192 tokens. The model, the adapter, what is
+counted and what is timed are those of `training.py`; all trainers have the same rows in every step. What the
+order costs in learning is in `grouping.py`. Results go to benchmarks/results/plans.json.
 """
 
 from __future__ import annotations
@@ -32,10 +31,7 @@ from trainers.beside import PACKED, SFT, UNPACKED, run_all
 from trainers.floor import floor_of, timed
 
 from shepherd.records import StepRow
-from verifier.prepare import Prepared
 
-PASS_TOKENS = 2048
-SMALL = f"packed, passes of {PASS_TOKENS:,} tokens"
 COUNTED_STEPS = 200
 """Whose tokens are counted: of a few steps, some have more in common than most."""
 
@@ -67,12 +63,6 @@ def main() -> None:
         keep("plans", on, result)
 
 
-def smaller(plan: Prepared) -> Prepared:
-    """The same plan in smaller passes."""
-    config = plan.config.model_copy(update={"pass_tokens": PASS_TOKENS})
-    return replace(plan, config=config)
-
-
 def measure(
     name: str, given: Sequence[StepRow], folder: Path, shape: dict[str, Any], steps: int, seed: int
 ) -> dict[str, Any]:
@@ -91,7 +81,6 @@ def measure(
         print(f"{name}, group_by: {group_by}, {counts.padded_over_unique:.2f} padded tokens a unique one")
         trainings = {
             PACKED: partial(ours.train, plan, folder, packs=True),
-            SMALL: partial(ours.train, smaller(plan), folder, packs=True),
             UNPACKED: partial(ours.train, plan, folder, packs=False),
             f"{SFT}, batches of {size}": partial(
                 sft.train, plan, folder / "sft", size, threads, labels_alone=True

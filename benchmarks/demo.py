@@ -1,6 +1,6 @@
 """`shepherd demo` by stage: what each takes and what it is made of, beside its budget.
 
-    .venv/bin/python benchmarks/demo.py            (under 4 minutes)
+    .venv/bin/python benchmarks/demo.py            (under 3 minutes)
     .venv/bin/python benchmarks/demo.py --smoke    (half a minute; a few problems, nothing written)
 
 The command runs as a user runs it, in a process of its own with its default config, into a folder that goes

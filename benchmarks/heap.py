@@ -1,6 +1,6 @@
 """What keeping freed memory is worth: a forward and backward pass, in kept memory and in new memory.
 
-    OMP_NUM_THREADS=2 .venv/bin/python benchmarks/heap.py     (4 minutes)
+    OMP_NUM_THREADS=2 .venv/bin/python benchmarks/heap.py     (7 minutes)
     .venv/bin/python benchmarks/heap.py --smoke               (seconds; toy sizes, nothing written)
 
 A Llama of 134 million random weights with LoRA on all linear layers, rows of 256 tokens, in passes of 1,024

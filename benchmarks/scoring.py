@@ -1,6 +1,6 @@
 """Scoring a pool: the prefix-tree scorer beside two peers' methods, and beside what it has to cost at least.
 
-    SHEPHERD_DATA=FOLDER OMP_NUM_THREADS=2 .venv/bin/python benchmarks/scoring.py           (under 9 minutes)
+    SHEPHERD_DATA=FOLDER OMP_NUM_THREADS=2 .venv/bin/python benchmarks/scoring.py           (9 minutes)
     .venv/bin/python benchmarks/scoring.py --device cuda --shape llama-3-8b --quantization nf4   (on a card)
     .venv/bin/python benchmarks/scoring.py --smoke                                    (seconds; toy sizes)
 

@@ -1,6 +1,6 @@
 """Training a verifier: this project's trainer beside TRL's SFTTrainer and its last PRMTrainer.
 
-    SHEPHERD_DATA=FOLDER OMP_NUM_THREADS=2 .venv/bin/python benchmarks/training.py    (about 6 minutes)
+    SHEPHERD_DATA=FOLDER OMP_NUM_THREADS=2 .venv/bin/python benchmarks/training.py    (about 9 minutes)
     make .venv-trl113/.ready                   (once: the environment of TRL 1.13, which had a PRMTrainer)
     .venv/bin/python benchmarks/training.py --smoke                                   (seconds; toy sizes)
     .venv/bin/python benchmarks/training.py --device cuda --shape llama-3-8b          (a real shape on a card)

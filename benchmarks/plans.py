@@ -1,13 +1,13 @@
 """Training by the trainer's own plans, as a user gets it, packed and a row a solution; TRL's SFTTrainer.
 
-    SHEPHERD_DATA=FOLDER OMP_NUM_THREADS=2 .venv/bin/python benchmarks/plans.py       (about 8 minutes)
+    SHEPHERD_DATA=FOLDER OMP_NUM_THREADS=2 .venv/bin/python benchmarks/plans.py       (about 15 minutes)
     .venv/bin/python benchmarks/plans.py --smoke                                      (seconds; toy sizes)
 
 `training.py` makes its steps of whole questions. Here they are those that `shepherd train-prm` plans, in its
 default order (`group_by: none`) and with `group_by: question`: 32 solutions a step, which is the mean of
-`configs/train_prm/embedded.yaml`, read in passes of the default 8,192 tokens. The model, the adapter, what is
-counted and what is timed are those of `training.py`; all trainers have the same rows in every step. What the
-order costs in learning is in `grouping.py`. Results go to benchmarks/results/plans.json.
+`configs/train_prm/embedded.yaml`, read in passes of the default 2,048 tokens, of fewer and of more. Model,
+adapter, what is counted and what is timed are those of `training.py`; all trainers have the same rows in
+every step. What the order costs in learning is in `grouping.py`. Results go to benchmarks/results/plans.json.
 """
 
 from __future__ import annotations
@@ -31,7 +31,10 @@ from trainers.beside import PACKED, SFT, UNPACKED, run_all
 from trainers.floor import floor_of, timed
 
 from shepherd.records import StepRow
+from verifier.prepare import Prepared
 
+OTHER_PASSES = (1024, 8192)
+"""Tokens of a pass, beside the default of a CPU: `pass_tokens`."""
 COUNTED_STEPS = 200
 """Whose tokens are counted: of a few steps, some have more in common than most."""
 
@@ -39,7 +42,7 @@ COUNTED_STEPS = 200
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     arguments.add_argument("--smoke", action="store_true", help="toy sizes, nothing written")
-    arguments.add_argument("--steps", type=int, default=2, help="the first is counted, the others are timed")
+    arguments.add_argument("--steps", type=int, default=3, help="the first is counted, the others are timed")
     arguments.add_argument("--seed", type=int, default=0)
     asked = arguments.parse_args()
     if asked.steps < 2:
@@ -81,6 +84,12 @@ def measure(
         print(f"{name}, group_by: {group_by}, {counts.padded_over_unique:.2f} padded tokens a unique one")
         trainings = {
             PACKED: partial(ours.train, plan, folder, packs=True),
+            **{
+                f"{PACKED}, passes of {tokens:,} tokens": partial(
+                    ours.train, in_passes_of(plan, tokens), folder, packs=True
+                )
+                for tokens in OTHER_PASSES
+            },
             UNPACKED: partial(ours.train, plan, folder, packs=False),
             f"{SFT}, batches of {size}": partial(
                 sft.train, plan, folder / "sft", size, threads, labels_alone=True
@@ -98,6 +107,11 @@ def measure(
             "trainings": run_all(trainings, plan, floor),
         }
     return found
+
+
+def in_passes_of(prepared: Prepared, tokens: int) -> Prepared:
+    """The same plan in passes of at most so many tokens."""
+    return replace(prepared, config=prepared.config.model_copy(update={"pass_tokens": tokens}))
 
 
 if __name__ == "__main__":

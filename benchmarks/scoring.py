@@ -46,7 +46,6 @@ from trainers.base import SHAPES
 from generation import foreign
 from shepherd.assets import asset
 from shepherd.records import ProblemPool, read_pool
-from verifier import model as models
 from verifier.model import TagReader
 from verifier.packing import passes, room
 from verifier.packing.score import score_packed
@@ -66,8 +65,8 @@ def main() -> None:
     )
     arguments.add_argument(
         "--profile",
-        choices=("before", "between", "after"),
-        help="the operations that take longest: in padded batches and new memory; packed; in kept memory too",
+        choices=("before", "after"),
+        help="the operations that take longest: in padded batches; packed",
     )
     arguments.add_argument(
         "--sweep",
@@ -146,8 +145,6 @@ def read_pools(smoke: bool) -> dict[str, list[ProblemPool]]:
 
 
 def hot(name: str, pools: Sequence[ProblemPool], when: str, setting: Setting) -> str:
-    if when != "after":
-        vars(models)["keep_freed_memory"] = lambda: False
     reader, encoded = read(name, pools, setting)
     if when == "before":
         reader.__dict__["packs"] = False

@@ -1,6 +1,6 @@
 """How long `shepherd train-prm` takes to its first step, on data of Math-Shepherd's size, cold and warm.
 
-    SHEPHERD_DATA=FOLDER OMP_NUM_THREADS=2 .venv/bin/python benchmarks/startup.py   (15 minutes, 3 GB)
+    SHEPHERD_DATA=FOLDER OMP_NUM_THREADS=2 .venv/bin/python benchmarks/startup.py   (5 minutes, 3 GB)
     .venv/bin/python benchmarks/startup.py --smoke                                  (half a minute; toy size)
 
 The file has as many rows as Math-Shepherd, fifteen solutions a question. It is made of the real rows in

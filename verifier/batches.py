@@ -234,7 +234,7 @@ def in_epochs(
 
 
 def fixed_batches(lengths: NDArray[np.int64], batch_tokens: int) -> list[NDArray[np.int64]]:
-    """Batches by length, longest first, for evaluation: order of rows does not matter there.
+    """Batches by length, longest first, of what is read at once: order of rows does not matter there.
 
     No row is less than half as long as its batch's longest: beside one long row, a few short ones would be
     nearly all padding.

@@ -13,6 +13,9 @@ from shepherd.steps import TAG
 from verifier.engines import Scorer
 from verifier.shape import Shape
 
+CPU_PASS_TOKENS = 2048
+"""Of a training's pass on a CPU, unless set: `plans.py` in benchmarks/ has others."""
+
 StoppingMetric = Literal[
     "loss",
     "auc",
@@ -146,11 +149,14 @@ class TrainPrmConfig(UpdateConfig):
             (`benchmarks/grouping.py` has what that costs and saves).
         question_solutions: under ``group_by: question``, most solutions of a question side by side; null for
             all that it has. A few keep part of what is saved, and more questions in a step.
-        batch_tokens: most tokens in a batch, and in one forward pass: padding included, or in packed rows
-            (and under ``group_by: question``) what solutions begin with in common counted once.
+        batch_tokens: most tokens in a batch, and in one forward pass unless ``pass_tokens`` says less;
+            padding included, or in packed rows (and under ``group_by: question``) what solutions begin with
+            in common counted once.
         batch_solutions: cut batches by this many solutions as well; null for tokens alone.
         pass_tokens: most tokens in one forward and backward pass, where a step is to be read in smaller parts
-            than its batches: less memory, the same plan and the same gradient; null for ``batch_tokens``.
+            than its batches: less memory, the same plan and the same gradient; null for ``batch_tokens`` on a
+            card, and on a CPU for 2,048 if that is less, since larger passes are slower there
+            (`benchmarks/plans.py`).
         accumulation: batches an optimizer step.
         max_length: tokens; longer solutions lose whole steps from their end.
         eval_fraction: part of the *questions* held out, when no `heldout` file is given.
@@ -224,12 +230,19 @@ class TrainPrmConfig(UpdateConfig):
             raise ValueError(
                 "class_weighting: a pair has both classes; set it to none, or outcome.loss=pointwise"
             )
+        if self.is_pairwise and self.question_solutions is not None:
+            raise ValueError(
+                "question_solutions: pairs are of all solutions of a question; leave it out, or set "
+                "outcome.loss=pointwise"
+            )
+        if self.is_pairwise and self.pass_tokens is not None:
+            raise ValueError("pass_tokens: a batch of pairs has one backward pass; set batch_tokens instead")
         return self
 
-    @property
-    def tokens_a_pass(self) -> int:
-        """Most tokens in one forward and backward pass."""
-        return min(self.batch_tokens, self.pass_tokens or self.batch_tokens)
+    def tokens_a_pass(self, device: str) -> int:
+        """Most tokens in one forward and backward pass on ``cpu`` or ``cuda``."""
+        unless_set = CPU_PASS_TOKENS if device == "cpu" else self.batch_tokens
+        return min(self.batch_tokens, self.pass_tokens or unless_set)
 
     @property
     def is_pairwise(self) -> bool:

@@ -24,7 +24,6 @@ from shepherd.files import read_json
 from verifier.adalora import adalora_options
 from verifier.config import HeadKind, LoraConfig
 from verifier.heads import Head, LabelRows, make_head
-from verifier.heap import keep_freed_memory
 from verifier.packing.passes import Work
 from verifier.packing.room import Room
 from verifier.tags import TagContract
@@ -199,8 +198,6 @@ class TagReader:
         self.body: Any = getattr(self.model, self.model.base_model_prefix, self.model)
         self.head = head
         self.room = Room(self)
-        if self.device.type == "cpu":
-            keep_freed_memory()
 
     @cached_property
     def packs(self) -> bool:

@@ -112,7 +112,7 @@ def plan_scoring(config: ScoreConfig) -> Plan:
         published=config.published,
         device=config.device,
     )
-    return Plan({"tokens_a_pass": config.batch_tokens}, (stage,), config.device)
+    return Plan({"most_tokens_a_pass": config.batch_tokens}, (stage,), config.device)
 
 
 def plan_evaluation(config: EvalStepsConfig) -> Plan:
@@ -122,7 +122,7 @@ def plan_evaluation(config: EvalStepsConfig) -> Plan:
     stage = scoring_stage(
         config.verifier, config.shape, config.batch_tokens, published=config.published, device=config.device
     )
-    return Plan({"tokens_a_pass": config.batch_tokens}, (stage,), config.device)
+    return Plan({"most_tokens_a_pass": config.batch_tokens}, (stage,), config.device)
 
 
 def scoring_stage(
@@ -211,7 +211,7 @@ def _prepare(config: TrainPrmConfig) -> Prepared:
 def memory_of(config: TrainPrmConfig, prepared: Prepared | None, base: Base, adapter: Adapter) -> Estimate:
     """Of the forward pass that takes most: of the plan's if there is one, else what the config allows."""
     if prepared is None:
-        most = config.batch_tokens if config.is_pairwise else config.tokens_a_pass
+        most = config.batch_tokens if config.is_pairwise else _tokens_a_pass(config)
         tokens = max(most, config.max_length)
         keys = config.max_length + TILE if config.group_by == "question" else 0
         read = {(tokens, -(-tokens // TOKENS_A_TAG), keys)}
@@ -239,13 +239,15 @@ def memory_of(config: TrainPrmConfig, prepared: Prepared | None, base: Base, ada
 def _largest_passes(config: TrainPrmConfig, prepared: Prepared, work: Work) -> Iterator[tuple[int, int, int]]:
     """Tokens, supervised positions and keys a tile of what is read before a backward pass.
 
-    That is a pass, of the steps with the most tokens; where pairs are learnt, all passes of a batch.
+    That is a pass, of the steps with the most tokens and of the one with the longest row; where pairs are
+    learnt, all passes of a batch.
     """
     rows, lengths = prepared.train.flat, prepared.train.lengths
     read = sorted(prepared.read_together, key=lambda some: -int(lengths[some].sum()))
-    for some in read[:_STEPS_LAID_OUT]:
+    longest = max(read, key=lambda some: int(lengths[some].max()))
+    for some in [*read[:_STEPS_LAID_OUT], longest]:
         tagged = [rows.tagged(row) for row in some]
-        passes = plan_passes([each.ids for each in tagged], config.tokens_a_pass, work)
+        passes = plan_passes([each.ids for each in tagged], _tokens_a_pass(config), work)
         for part in [passes] if config.is_pairwise else [[each] for each in passes]:
             members = [tagged[member] for each in part for member in each.members]
             yield (
@@ -253,6 +255,11 @@ def _largest_passes(config: TrainPrmConfig, prepared: Prepared, work: Work) -> I
                 sum(len(supervised(each).tags) for each in members),
                 max(each.tiles.keys.shape[1] if isinstance(each, Packed) else 0 for each in part),
             )
+
+
+def _tokens_a_pass(config: TrainPrmConfig) -> int:
+    """On a CPU where that is asked for, else on a card: every plan is held against one."""
+    return config.tokens_a_pass("cpu" if config.device == "cpu" else "cuda")
 
 
 def _work_of(shape: Shape, adapter: Adapter) -> Work:

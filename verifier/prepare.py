@@ -21,6 +21,7 @@ from verifier.data.corpus import Corpus, read_corpus
 from verifier.data.rows import OnBadRow, RowCounts, describe
 from verifier.data.sources import is_published
 from verifier.data.tokens import tokens_of
+from verifier.device import device_kind
 from verifier.flat import spans
 from verifier.grouped import plan_by_question
 from verifier.split import first_questions, split_places
@@ -86,9 +87,10 @@ class Prepared:
     def padding(self) -> float:
         """Part of what padded passes compute that is padding, in [0, 1); packed ones have none."""
         lengths, computed = self.train.lengths, 0
+        most = self.config.tokens_a_pass(device_kind(self.config.device))
         for rows in self.read_together:
             mine = lengths[rows]
-            batches = fixed_batches(mine, self.config.batch_tokens)
+            batches = fixed_batches(mine, most)
             computed += sum(int(mine[batch].max()) * len(batch) for batch in batches)
         return 1 - self.planned_tokens / computed
 

@@ -73,7 +73,7 @@ class Verifier:
     def score_many(
         self, items: Sequence[tuple[str, Sequence[str]]], batch_tokens: int = 16384
     ) -> list[list[StepScores]]:
-        """Step scores of every solution of every question.
+        """Step scores of every solution of every question; all are encoded and laid out at once.
 
         Args:
             items: (question, solution texts), split into steps by `shepherd.steps.split`.

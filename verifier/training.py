@@ -80,6 +80,7 @@ class Trainer:
         if config.gradient_checkpointing:
             models.enable_gradient_checkpointing(self.model)
         self.reader = models.read_with(config.head, self.model, prepared.contract)
+        self.tokens_a_pass = config.tokens_a_pass(self.reader.device.type)
         self.head = self.reader.head if isinstance(self.reader.head, TrainedHead) else None
         self._check_reader()
         adapter = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
@@ -208,7 +209,7 @@ class Trainer:
         set_learning_rate(self.optimizers, rate)
         groups = self.prepared.plan[step * config.accumulation : (step + 1) * config.accumulation]
         batches = [[self.prepared.train.rows[i] for i in group] for group in groups]
-        found = add_gradient(reader, self.loss, batches, config.tokens_a_pass, self.prepared.pad_id)
+        found = add_gradient(reader, self.loss, batches, self.tokens_a_pass, self.prepared.pad_id)
         more = {}
         if self.budget is not None:
             penalty = self.budget.penalty()
@@ -266,7 +267,7 @@ class Trainer:
             self.reader,
             prepared.heldout,
             loss=loss,
-            batch_tokens=self.config.batch_tokens,
+            batch_tokens=self.tokens_a_pass,
             pad_id=prepared.pad_id,
         )
         self.model.train()
@@ -282,7 +283,7 @@ class Trainer:
             some = np.concatenate(self.prepared.plan[:_CENTRE_BATCHES])
             rows = [self.prepared.train.rows[i] for i in some]
             self.model.eval()
-            centre(self.reader, self.head, rows, self.config.batch_tokens, self.prepared.pad_id)
+            centre(self.reader, self.head, rows, self.tokens_a_pass, self.prepared.pad_id)
             self.model.train()
 
     def _checkpoint(self) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from record.markdown import table
+
 GENERATORS = ("weak", "strong")
 _VARIANTS = ("seed0", "seed1", "seed2", "lora", "shuffled")
 
@@ -30,10 +32,7 @@ ACCURACY_ROWS = (
 
 def accuracy_table(reports: dict[str, Any]) -> str:
     """Accuracy of rules and variants, per cent, and what each adds to majority vote, both generators."""
-    lines = [
-        "| rule | weak generator | minus majority | strong generator | minus majority |",
-        "|---|---|---|---|---|",
-    ]
+    rows = []
     for label, variant, rule in ACCURACY_ROWS:
         cells = []
         for generator in GENERATORS:
@@ -41,31 +40,39 @@ def accuracy_table(reports: dict[str, Any]) -> str:
             cells.append(_interval(report["rules"][rule], "accuracy", ".1f"))
             paired = report["paired"].get(f"{rule}_minus_majority")
             cells.append("" if paired is None else _interval(paired, "difference", "+.1f"))
-        lines.append(f"| {label} | {' | '.join(cells)} |")
+        rows.append((label, *cells))
     weak, strong = (100 * reports[f"{generator}/seed0"]["pass_at_n"] for generator in GENERATORS)
-    lines.append(f"| pass@16 | {weak:.1f} | | {strong:.1f} | |")
-    return "\n".join(lines)
+    rows.append(("pass@16", f"{weak:.1f}", "", f"{strong:.1f}", ""))
+    return table(("rule", "weak generator", "minus majority", "strong generator", "minus majority"), rows)
 
 
 def verdict_table(reports: dict[str, Any]) -> str:
     """Step metrics, each beside its position-only baseline, and AUC within a question of best-of-n by min."""
-    heads = ["variant", "generator", "step AUC (position alone)", "within position"]
-    heads += ["within-question AUC of min (log-likelihood)", "balanced accuracy (position)"]
-    heads += ["first error found (position)"]
-    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    rows = []
     for generator in GENERATORS:
         for variant in _VARIANTS:
             report = reports[f"{generator}/{variant}"]
             steps, within = report["steps"], report["auc_within_question"]
             cells = (
+                variant,
+                generator,
                 _beside(steps["auc"]["value"], steps["auc"]["baseline"]),
                 _share(steps["auc_within_position"]["value"]),
                 _beside(within["min"], within["loglik"]),
                 _beside(steps["balanced_accuracy"]["value"], steps["balanced_accuracy"]["baseline"]),
                 _beside(steps["first_error_accuracy"]["value"], steps["first_error_accuracy"]["baseline"]),
             )
-            lines.append(f"| {variant} | {generator} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+            rows.append(cells)
+    head = (
+        "variant",
+        "generator",
+        "step AUC (position alone)",
+        "within position",
+        "within-question AUC of min (log-likelihood)",
+        "balanced accuracy (position)",
+        "first error found (position)",
+    )
+    return table(head, rows)
 
 
 def _interval(row: dict[str, Any], key: str, form: str) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from record.markdown import table
+
 from eval.figures import interval, percent, points
 
 NAMES = {
@@ -13,12 +15,12 @@ NAMES = {
     "sft-accepted": "`sft` on the accepted solutions",
     "grpo-outcome": "`grpo`, outcome",
     "grpo-process-deepseek": "`grpo`, process, DeepSeekMath's form",
-    "grpo-process-min": "`grpo`, process, min-form",
-    "grpo-process-min-until": "… credit until the step that sets the minimum",
-    "grpo-process-min-stopped": "… credit to that step, and stopped by its sentinel",
+    "grpo-process-min": "`grpo`, process, min-form, credit to the step that sets the minimum",
+    "grpo-process-min-until": "… credit until that step's end",
+    "grpo-process-min-stopped": "… credit to that step, stopped by its sentinel (14,608 rollouts)",
     "grpo-hybrid": "`grpo`, outcome and process (min), hybrid term",
     "bad-gates": "`grpo` (4,096 rollouts) from a bad start, with gates",
-    "bad-no-gates": "… without gates",
+    "bad-no-gates": "… without gates (stopped by its sentinel, 1,664)",
 }
 WATCHED = {
     "validation_greedy": "greedy pass@1, validation, %",
@@ -31,7 +33,7 @@ WATCHED = {
 
 def gain_table(result: Mapping[str, Any]) -> str:
     """What each arm gained on the test problems, a row a run."""
-    return _table(
+    return table(
         ("what learns", "seed", "greedy pass@1, %", "minus before", "sampled, minus before"),
         (
             (
@@ -56,12 +58,12 @@ def rounds_table(result: Mapping[str, Any]) -> str:
             rows.append((name, arm, seed, *values, spread))
     rows.sort(key=lambda row: list(WATCHED.values()).index(row[0]))
     width = max((len(row) for row in rows), default=4) - 4
-    return _table(("", "", "seed", *(f"round {at}" for at in range(width)), "spread"), rows)
+    return table(("", "", "seed", *(f"round {at}" for at in range(width)), "spread"), rows)
 
 
 def between_table(result: Mapping[str, Any]) -> str:
     """Arms against arms: the mean over the seeds, with an interval over problems, and seed by seed."""
-    return _table(
+    return table(
         ("greedy pass@1", "points", "by seed"),
         (
             (name, _difference(each), ", ".join(points(one) for one in each["by_seed"]))
@@ -87,9 +89,3 @@ def _watched(key: str, value: float | None) -> str:
     if value is None:
         return ""
     return percent(value) if key == "validation_greedy" else f"{value:.4f}"
-
-
-def _table(head: tuple[str, ...], rows: Any) -> str:
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    lines += ["| " + " | ".join(row) + " |" for row in rows]
-    return "\n".join(lines)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from math import inf
 from typing import NamedTuple
 
 from scorers.rate import matmul_rate
@@ -40,9 +39,9 @@ class Floor(NamedTuple):
             for part in rows_of(prepared)
             for each in plan_passes(
                 [row.ids for row in part],
-                prepared.config.tokens_a_pass,
+                prepared.config.tokens_a_pass(prepared.config.device),
                 self.work,
-                longest=inf if packs else 0,
+                packs=packs,
             )
         ]
 

@@ -239,7 +239,7 @@ def batches_of(prepared: Prepared, size: int) -> list[Padded]:
 
 def count(prepared: Prepared) -> Counts:
     """What the steps hold."""
-    found = np.zeros(6, dtype=np.int64)
+    found, most = np.zeros(6, dtype=np.int64), prepared.config.tokens_a_pass(prepared.config.device)
     for part in rows_of(prepared):
         ids = [row.ids for row in part]
         lengths = np.array([len(each) for each in ids])
@@ -248,10 +248,7 @@ def count(prepared: Prepared) -> Counts:
             len(part),
             sum(len(row.tags) for row in part),
             lengths.sum(),
-            sum(
-                len(batch) * lengths[batch].max()
-                for batch in fixed_batches(lengths, prepared.config.batch_tokens)
-            ),
+            sum(len(batch) * lengths[batch].max() for batch in fixed_batches(lengths, most)),
             sum(map(len, tree)),
             sum(int(np.sum(row.positions + 1)) for row in tree),
         ]

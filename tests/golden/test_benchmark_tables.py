@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 from pathlib import Path
 
 import pytest
+from record import tables, training_tables
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
-SPEC = importlib.util.spec_from_file_location("benchmark_tables", FOLDER / "record" / "tables.py")
-assert SPEC is not None
-assert SPEC.loader is not None
-tables = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(tables)
 README = (FOLDER / "README.md").read_text("utf-8")
 SCRIPTS = sorted(FOLDER.glob("*.py"))
 
@@ -54,7 +49,7 @@ def test_grouping_is_held_beside_the_default_order_of_the_same_seed() -> None:
     seeds = [
         {"seed": seed, "runs": {"none": run(0.4 + seed), "question": run(0.5 + 2 * seed)}} for seed in (0, 1)
     ]
-    lines = [line.split(" | ") for line in tables.grouping({"seeds": seeds}).splitlines()[2:]]
+    lines = [line.split(" | ") for line in training_tables.grouping({"seeds": seeds}).splitlines()[2:]]
     assert [(line[0], line[1], *line[6:8]) for line in lines] == [
         ("| 0", "none", "0.400", ""),
         ("| 0", "question", "0.500", "+0.100"),

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
+
+from record import effect_tables as effect
 
 from shepherd.files import read_json
 
 ROOT = Path(__file__).parents[2]
-FOLDER = ROOT / "benchmarks"
-SPEC = importlib.util.spec_from_file_location("effect_tables", FOLDER / "record" / "effect_tables.py")
-assert SPEC is not None
-assert SPEC.loader is not None
-effect = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(effect)
-REPORTS = read_json(FOLDER / "results" / "effect.json")["reports"]
+REPORTS = read_json(ROOT / "benchmarks" / "results" / "effect.json")["reports"]
 
 
 def test_readme_and_docs_show_the_recorded_tables() -> None:

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
+
+from record import learning_tables as tables
 
 from shepherd.files import read_json
 
 ROOT = Path(__file__).parents[2]
-FILE = ROOT / "benchmarks" / "record" / "learning_tables.py"
-SPEC = importlib.util.spec_from_file_location("learning_tables", FILE)
-assert SPEC is not None
-assert SPEC.loader is not None
-tables = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(tables)
 RESULT = read_json(ROOT / "benchmarks" / "results" / "learning.json")
 
 

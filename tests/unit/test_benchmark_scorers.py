@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import scoring
 import torch
+from scorers import beside, counts, flex, rate, rivals, rounding
 from torch.nn.attention.flex_attention import create_mask
+from trainers import base
 
 from verifier.heads import LabelRows
 from verifier.model import TagReader
@@ -30,33 +30,9 @@ SHAPE = {
 
 
 @pytest.fixture(scope="module")
-def parts() -> Iterator[SimpleNamespace]:
-    """The parts of the benchmark, which are no package."""
-    folder = str(Path(__file__).parents[2] / "benchmarks")
-    sys.path.insert(0, folder)
-    try:
-        import scoring  # type: ignore[import-not-found]
-        from scorers import beside, counts, flex, rate, rivals, rounding  # type: ignore[import-not-found]
-        from trainers import base  # type: ignore[import-not-found]
-
-        yield SimpleNamespace(
-            scoring=scoring,
-            beside=beside,
-            counts=counts,
-            flex=flex,
-            rate=rate,
-            rivals=rivals,
-            rounding=rounding,
-            base=base,
-        )
-    finally:
-        sys.path.remove(folder)
-
-
-@pytest.fixture(scope="module")
-def reader(parts: SimpleNamespace) -> TagReader:
+def reader() -> TagReader:
     """Scores far from one half, which a wrong key would change."""
-    model = parts.base.random_model(SHAPE, "float32", CPU, "none")
+    model = base.random_model(SHAPE, "float32", CPU, "none")
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.dim() > 1:
@@ -79,12 +55,10 @@ def solutions() -> list[EncodedSolution]:
     ]
 
 
-def test_flex_attention_sees_what_the_row_sees(
-    parts: SimpleNamespace, solutions: list[EncodedSolution]
-) -> None:
+def test_flex_attention_sees_what_the_row_sees(solutions: list[EncodedSolution]) -> None:
     for row in lay_out([each.ids for each in solutions], budget=160):
         length = len(row) + 7
-        mask = create_mask(parts.flex.sees(row, length, CPU), None, None, length, length, device="cpu")[0, 0]
+        mask = create_mask(flex.sees(row, length, CPU), None, None, length, length, device="cpu")[0, 0]
         assert (mask[: len(row), : len(row)].numpy() == row.sees()).all()
         assert mask.sum() == row.sees().sum()  # nobody sees what is added, and it sees nobody
 
@@ -92,34 +66,30 @@ def test_flex_attention_sees_what_the_row_sees(
 @pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile:UserWarning")
 @pytest.mark.parametrize("budget", [160, 4096])
 def test_flex_attention_scores_as_tiles_do(
-    parts: SimpleNamespace, reader: TagReader, solutions: list[EncodedSolution], budget: int
+    reader: TagReader, solutions: list[EncodedSolution], budget: int
 ) -> None:
-    found = parts.flex.score_with_flex(reader, solutions, budget)
-    assert parts.rounding.difference(found, score_packed(reader, solutions, budget)) < 1e-5
+    found = flex.score_with_flex(reader, solutions, budget)
+    assert rounding.difference(found, score_packed(reader, solutions, budget)) < 1e-5
     assert reader.model.config._attn_implementation == "sdpa"  # as it was before
 
 
 @pytest.mark.parametrize("size", [1, 5, 64])
-def test_rivals_score_as_ours_does(
-    parts: SimpleNamespace, reader: TagReader, solutions: list[EncodedSolution], size: int
-) -> None:
+def test_rivals_score_as_ours_does(reader: TagReader, solutions: list[EncodedSolution], size: int) -> None:
     mine = score_packed(reader, solutions, 4096)
     assert np.ptp(np.concatenate(mine)) > 0.2
-    for rival in (parts.rivals.arrival, parts.rivals.a_step):
-        assert parts.rounding.difference(mine, rival(reader.model, solutions, (7, 8), size)) < 1e-5
+    for rival in (rivals.arrival, rivals.a_step):
+        assert rounding.difference(mine, rival(reader.model, solutions, (7, 8), size)) < 1e-5
 
 
-def test_padded_tokens_are_those_of_batches_as_they_come(
-    parts: SimpleNamespace, solutions: list[EncodedSolution]
-) -> None:
+def test_padded_tokens_are_those_of_batches_as_they_come(solutions: list[EncodedSolution]) -> None:
     some = [
         EncodedSolution(each.ids[:length], each.tags)
         for each, length in zip(solutions, (3, 9, 4, 5), strict=False)
     ]
-    assert [parts.counts.padded(some, batch) for batch in (1, 2, 3, 64)] == [21, 28, 32, 36]
+    assert [counts.padded(some, batch) for batch in (1, 2, 3, 64)] == [21, 28, 32, 36]
 
 
-def test_another_choice_is_counted_a_problem(parts: SimpleNamespace) -> None:
+def test_another_choice_is_counted_a_problem() -> None:
     """Three problems of two candidates; in the second the best is another; one candidate has no steps."""
 
     def solution(steps: int) -> EncodedSolution:
@@ -128,20 +98,18 @@ def test_another_choice_is_counted_a_problem(parts: SimpleNamespace) -> None:
     encoded = [solution(steps) for steps in (2, 1, 1, 1, 0, 1)]
     mine = [np.array(each, dtype=np.float32) for each in ([0.9, 0.5], [0.4], [0.6], [0.3], [0.1])]
     theirs = [np.array(each, dtype=np.float32) for each in ([0.9, 0.5], [0.4], [0.2], [0.3], [0.1])]
-    found = parts.rounding.apart(encoded, 2, mine, theirs)
+    found = rounding.apart(encoded, 2, mine, theirs)
     assert found["largest"] == pytest.approx(0.4)
     assert found["mean"] == pytest.approx(0.4 / 6)
     assert (found["other_choice"], found["problems"]) == (1, 3)
     assert found["ci95"] == pytest.approx([0.0615, 0.7923], abs=1e-4)  # Wilson (1927), 1 of 3
-    assert parts.rounding.chosen(encoded, 2, mine) == [0, 0, 1]
+    assert rounding.chosen(encoded, 2, mine) == [0, 0, 1]
 
 
 @pytest.mark.parametrize("quantization", ["none", "nf4"])
-def test_random_models_are_as_a_loaded_one(parts: SimpleNamespace, quantization: str) -> None:
+def test_random_models_are_as_a_loaded_one(quantization: str) -> None:
     """Frozen, in eval mode, the same for the same seed; in 4 bits all but embedding, head and norms."""
-    one, same, other = (
-        parts.base.random_model(SHAPE, "bfloat16", CPU, quantization, seed) for seed in (0, 0, 1)
-    )
+    one, same, other = (base.random_model(SHAPE, "bfloat16", CPU, quantization, seed) for seed in (0, 0, 1))
     ids = torch.arange(9)[None]
     with torch.no_grad():
         assert (one(input_ids=ids).logits == same(input_ids=ids).logits).all()
@@ -152,33 +120,33 @@ def test_random_models_are_as_a_loaded_one(parts: SimpleNamespace, quantization:
     assert kinds == {"Linear4bit" if quantization == "nf4" else "Linear"}
     assert one.lm_head.weight.dtype == one.model.norm.weight.dtype == torch.bfloat16
     assert TagReader(one, LabelRows(one.lm_head, 7, 8)).packs
-    assert parts.rate.matmul_rate(one) > 0
+    assert rate.matmul_rate(one) > 0
 
 
-def test_all_but_4_bit_weights_are_rounded(parts: SimpleNamespace) -> None:
-    model = parts.base.random_model(SHAPE, "float32", CPU, "nf4")
+def test_all_but_4_bit_weights_are_rounded() -> None:
+    model = base.random_model(SHAPE, "float32", CPU, "nf4")
     packed = model.model.layers[0].mlp.up_proj.weight.clone()
-    rounded = parts.rounding.round_all(model)
+    rounded = rounding.round_all(model)
     assert {each.dtype for each in rounded.parameters()} == {torch.bfloat16, torch.uint8}
     assert (rounded.model.layers[0].mlp.up_proj.weight == packed).all()
     assert rounded.model.layers[0].mlp.up_proj.compute_dtype == torch.bfloat16
     assert rounded(input_ids=torch.arange(9)[None]).logits.dtype == torch.bfloat16
 
 
-def test_a_card_has_terms_of_its_own(parts: SimpleNamespace) -> None:
+def test_a_card_has_terms_of_its_own() -> None:
     """On a card all have as many goes; on a CPU a pass a step has one, and says so."""
-    setting = parts.beside.Setting()
+    setting = beside.Setting()
     goes = {
-        device: [parts.beside.terms(rival, setting._replace(device=device), 13).goes for rival in both]
-        for both in [(parts.rivals.arrival, parts.rivals.a_step)]
+        device: [beside.terms(rival, setting._replace(device=device), 13).goes for rival in both]
+        for both in [(rivals.arrival, rivals.a_step)]
         for device in ("cpu", "cuda")
     }
     assert goes == {"cpu": [3, 1], "cuda": [3, 3]}
 
 
-def test_no_card_is_one_clear_line(parts: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_card_is_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(sys, "argv", ["scoring.py", "--device", "cuda", "--shape", "llama-3-8b"])
     with pytest.raises(SystemExit, match="torch sees no CUDA device here") as found:
-        parts.scoring.main()
+        scoring.main()
     assert "\n" not in str(found.value)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from verifier.estimate.parts import USABLE, Estimate, Part
+from verifier.estimate.parts import CONTEXT_BYTES, USABLE, Estimate, Part
 from verifier.estimate.training import tiles_parts
 from verifier.estimate.weights import Adapter, Base
 from verifier.packing.budget import CPU_BYTES, LEAST_TOKENS, tokens_that_fit
@@ -52,11 +52,10 @@ def scoring_memory(base: Base, adapter: Adapter | None, tokens: int, keys_a_tile
         tokens: of the pass, padding included.
         keys_a_tile: as in `verifier.estimate.Step`: 0 for a padded batch.
     """
-    parts = base.parts() if adapter is None else (*base.parts(), adapter.part())
     size = max(_forward_bytes(base, adapter, tokens), _gathered_bytes(base, tokens, keys_a_tile))
     return Estimate(
         (
-            *parts,
+            *_weights(base, adapter),
             *tiles_parts(base, tokens, keys_a_tile),
             Part("activations: one layer at work", size, f"{tokens:,} tokens"),
         )
@@ -75,7 +74,8 @@ def scoring_tokens(base: Base, adapter: Adapter | None, most: int, memory_bytes:
     """
     less, more = (_forward_bytes(base, adapter, times * LEAST_TOKENS) for times in (1, 2))
     a_token = (more - less) / LEAST_TOKENS
-    free = USABLE * memory_bytes - sum(part.bytes for part in base.parts())
+    held = sum(part.bytes for part in _weights(base, adapter)) + (0 if on_cpu else CONTEXT_BYTES)
+    free = USABLE * memory_bytes - held
     fit = tokens_that_fit(a_token, less - a_token * LEAST_TOKENS, free, CPU_BYTES if on_cpu else None)
     return min(most, fit)
 
@@ -105,6 +105,10 @@ def sampling_memory(base: Base, batch: Batch) -> Estimate:
             Part("activations: reading prompts", reading, "one layer at work", not late),
         )
     )
+
+
+def _weights(base: Base, adapter: Adapter | None) -> tuple[Part, ...]:
+    return base.parts() if adapter is None else (*base.parts(), adapter.part())
 
 
 def _forward_bytes(base: Base, adapter: Adapter | None, tokens: int) -> int:

@@ -40,7 +40,7 @@ class TileTensors:
         """
         if (dtype, sharing) not in self._masks:
             added = torch.zeros_like(self.sees, dtype=dtype).masked_fill_(~self.sees, -torch.inf)
-            self._masks[dtype, sharing] = added.repeat(1, 1, sharing, 1)
+            self._masks[dtype, sharing] = added if sharing == 1 else added.repeat(1, 1, sharing, 1)
         return self._masks[dtype, sharing]
 
 

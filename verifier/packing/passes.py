@@ -88,7 +88,12 @@ Pass = Packed | Padded
 
 
 def plan_passes(
-    sequences: Sequence[NDArray[np.integer]], budget: int, work: Work, *, longest: float = inf
+    sequences: Sequence[NDArray[np.integer]],
+    budget: int,
+    work: Work,
+    *,
+    longest: float = inf,
+    packs: bool = True,
 ) -> list[Pass]:
     """Passes of at most ``budget`` tokens that read every sequence once, each in the way that is less work.
 
@@ -96,7 +101,9 @@ def plan_passes(
         sequences: token ids; empty ones are in no pass.
         budget: most tokens in a pass, padding included; a longer sequence has a pass of its own.
         work: what tokens and pairs of them cost.
-        longest: most tokens of a sequence that the model can read in a packed row.
+        longest: most tokens of a sequence that the model can read in a packed row; a longer one is in no
+            batch with shorter ones either, since it may turn their rotations (`verifier.model`).
+        packs: may there be packed rows?
 
     Example:
         >>> alike = [np.array([1, 2, 3, 4]), np.array([1, 2, 3, 5])]
@@ -107,13 +114,13 @@ def plan_passes(
         ['Padded']
     """
     lengths = np.array([len(each) for each in sequences], dtype=np.int64)
-    padded = _batches(lengths, budget)
     too_long = lengths > longest
-    if too_long[lengths > 0].all():
+    padded = _batches(lengths, too_long, budget)
+    if not packs or too_long[lengths > 0].all():
         return padded
-    packed = _in_rows(sequences, lengths, too_long, budget)
+    packed = _in_rows(sequences, lengths, too_long, too_long, budget)
     apart = too_long | _apart(packed, padded, work, len(lengths))
-    plans = [padded, packed, _in_rows(sequences, lengths, apart, budget)]
+    plans = [padded, packed, _in_rows(sequences, lengths, apart, too_long, budget)]
     return min(plans, key=lambda plan: sum(each.work(work) + PASS_TOKENS * work.token for each in plan))
 
 
@@ -121,18 +128,21 @@ def _in_rows(
     sequences: Sequence[NDArray[np.integer]],
     lengths: NDArray[np.int64],
     apart: NDArray[np.bool_],
+    too_long: NDArray[np.bool_],
     budget: int,
 ) -> list[Pass]:
     """Packed rows of all sequences but those apart, which are in batches."""
     rows = lay_out([ids[:0] if other else ids for ids, other in zip(sequences, apart, strict=True)], budget)
-    return [*map(Packed, rows), *_batches(np.where(apart, lengths, 0), budget)]
+    return [*map(Packed, rows), *_batches(np.where(apart, lengths, 0), too_long, budget)]
 
 
-def _batches(lengths: NDArray[np.int64], budget: int) -> list[Pass]:
+def _batches(lengths: NDArray[np.int64], too_long: NDArray[np.bool_], budget: int) -> list[Pass]:
+    """Padded batches of one kind each: what is too long for a row, and what is not."""
     return [
-        Padded(tuple(batch.tolist()), int(lengths[batch].max()))
-        for batch in fixed_batches(lengths, budget)
-        if lengths[batch].max() > 0
+        Padded(tuple(batch.tolist()), int(kind[batch].max()))
+        for kind in (np.where(too_long, 0, lengths), np.where(too_long, lengths, 0))
+        for batch in fixed_batches(kind, budget)
+        if kind[batch].max() > 0
     ]
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from shepherd.runs import announce
 from verifier.packing.attention import along_paths, to_tensors
+from verifier.packing.exhausted import is_out_of_memory, too_little_memory
 from verifier.packing.passes import Packed, Padded, Pass, Work, plan_passes
 
 _TRIED = (np.array([1, 2, 3, 4, 5]), np.array([1, 2, 3, 5, 4, 3]), np.array([1, 2]))
@@ -44,7 +45,7 @@ class Readable(Protocol):
 
     @property
     def window(self) -> int:
-        """Most tokens that every layer sees."""
+        """Most tokens that every layer sees, rotated as alone: what is longer is in no row."""
         ...
 
     @property
@@ -65,10 +66,11 @@ class Readable(Protocol):
 def passes_for(reader: Readable, sequences: Sequence[NDArray[np.integer]], budget: int) -> list[Pass]:
     """The passes of at most ``budget`` tokens that read all sequences with the least work this model can do.
 
-    Packed rows only where the model reads them, and only of sequences of which every layer sees the whole.
+    Packed rows only where the model reads them, and only of sequences that its `window` holds.
     """
-    may_pack = any(0 < len(each) <= reader.window for each in sequences) and reader.packs
-    return plan_passes(sequences, budget, reader.work, longest=reader.window if may_pack else 0)
+    window = reader.window
+    packs = any(0 < len(each) <= window for each in sequences) and reader.packs
+    return plan_passes(sequences, budget, reader.work, longest=window, packs=packs)
 
 
 def read_pass(
@@ -100,6 +102,9 @@ def can_pack(reader: Readable) -> bool:
     """Does the model give packed solutions the states that it gives them alone? It is tried, not looked up.
 
     An architecture whose attention is its own, or that looks at more than tokens and positions, does not.
+
+    Raises:
+        ShepherdError: where memory is too small for a few tokens.
     """
     from verifier.packing.tree import lay_out
 
@@ -115,9 +120,9 @@ def can_pack(reader: Readable) -> bool:
             torch.cat([_read_padded(reader, some, _TRIED, every, 0) for some in batches])
             for batches in ([Padded(row.members, longest)], [Padded((i,), longest) for i in row.members])
         )
-    except torch.OutOfMemoryError:
-        raise
-    except Exception:  # another library's code: whatever it says of an attention that it does not know
+    except Exception as error:  # another library's code, whatever it says of an unknown attention
+        if is_out_of_memory(error):
+            raise too_little_memory(longest) from error
         mine = theirs = again = torch.tensor([[torch.nan]])
     finally:
         reader.body.train(training)

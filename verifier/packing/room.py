@@ -1,14 +1,14 @@
-"""How many tokens a pass may have: measured on a short one, and halved where memory runs out all the same."""
+"""How many tokens a pass may have: measured on short ones, and halved where memory runs out all the same."""
 
 from __future__ import annotations
 
 import numpy as np
 import torch
 
-from shepherd.errors import ShepherdError
 from shepherd.runs import announce
 from verifier.packing.allocations import Allocations
 from verifier.packing.budget import CPU_BYTES, LEAST_TOKENS, tokens_that_fit
+from verifier.packing.exhausted import is_out_of_memory, too_little_memory
 from verifier.packing.passes import Padded, Pass
 from verifier.packing.read import Readable, read_pass
 
@@ -25,7 +25,10 @@ class Room:
         self._tokens: int | None = None
 
     def tokens(self, most: int) -> int:
-        """Tokens of a pass: as many as fit, at most so many; a power of two where memory decides.
+        """Tokens of a pass: as many as fit, at most so many.
+
+        What is measured is a padded pass: a packed row of very long solutions takes more, and is halved where
+        that is too much.
 
         The number stays what it was found to be: the same solutions then share the same passes, and get the
         same bits. Not so in another run on a card, where something else may be free.
@@ -47,10 +50,7 @@ class Room:
         """
         size = failed.tokens
         if len(failed.members) == 1:
-            raise ShepherdError(
-                f"out of memory on one solution of {size:,} tokens; use a smaller or a quantized verifier, "
-                "or a machine with more memory"
-            ) from error
+            raise too_little_memory(size) from error
         self._tokens = max(1, size // 2)
         if self.reader.device.type == "cuda":
             torch.cuda.empty_cache()
@@ -59,6 +59,8 @@ class Room:
     def _fit(self) -> int:
         """Tokens that fit: by what a pass takes more when it is longer, beside what any pass takes."""
         short = max(1, min(LEAST_TOKENS, self.reader.window // 2))
+        if self.reader.device.type == "cuda":
+            self._measure(short)  # a first pass makes workspaces that all share
         (less, _), (more, free) = self._measure(short), self._measure(2 * short)
         bytes_a_token = max(1.0, (more - less) / short)
         fixed = max(0.0, less - short * bytes_a_token)
@@ -83,8 +85,3 @@ class Room:
         with Allocations() as counted:
             read_pass(reader, tried, [ids], [tags])
         return counted.peak, psutil.virtual_memory().available
-
-
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """Did an allocation fail? The CPU's allocator has no error class of its own."""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

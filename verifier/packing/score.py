@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from verifier.packing.exhausted import is_out_of_memory
 from verifier.packing.read import passes_for, read_pass
-from verifier.packing.room import is_out_of_memory
 
 if TYPE_CHECKING:
     from verifier.model import TagReader

@@ -182,10 +182,13 @@ def test_beyond_the_positions_of_a_text_alone_nothing_is_packed() -> None:
     rope = {"rope_type": "longrope", "original_max_position_embeddings": 24, **factors}
     reader = _reader(LlamaConfig(**SHAPE, head_dim=8, rope_parameters=rope))
     assert reader.window == 24
-    pool = [_solution([501] * 12 + [each] * (8 + 16 * (each % 2))) for each in range(10)]
-    assert {len(each.ids) > 24 for each in pool} == {True, False}
-    for each, scores in zip(pool, score_packed(reader, pool, 4096), strict=True):
-        np.testing.assert_allclose(scores, _alone(reader, each), atol=1e-5, rtol=0)
+    alike = [_solution([501] * 12 + [each] * (8 + 16 * (each % 2))) for each in range(10)]
+    apart = [_solution([each] * (24 + 2 * (each % 2))) for each in range(10)]
+    assert {len(each.ids) > 24 for each in alike} == {len(each.ids) > 24 for each in apart} == {True, False}
+    assert not _kinds(reader, apart)[Packed]
+    for pool in (alike, apart):
+        for each, scores in zip(pool, score_packed(reader, pool, 4096), strict=True):
+            np.testing.assert_allclose(scores, _alone(reader, each), atol=1e-5, rtol=0)
 
 
 def _kinds(reader: TagReader, pool: list[EncodedSolution]) -> dict[type, list[int]]:
@@ -284,6 +287,28 @@ def test_one_solution_that_does_not_fit_is_an_error(
     monkeypatch.setattr(scoring, "read_pass", never)
     with pytest.raises(ShepherdError, match="out of memory on one solution of 12 tokens"):
         score_packed(reader, [_solution([1] * 12), _solution([2] * 12)], 4096)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 99 bytes"),
+    ],
+    ids=["cuda", "cpu"],
+)
+def test_no_memory_for_the_trial_is_no_verdict_on_the_model(
+    llama: TagReader, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: Any, **__: Any) -> Any:
+        raise error
+
+    reader = TagReader(llama.model, llama.head)
+    monkeypatch.setattr(reader, "hidden", never)
+    with pytest.raises(ShepherdError, match="out of memory on one solution of"):
+        score_packed(reader, [_solution([1] * 12)], 4096)
+    monkeypatch.undo()
+    assert reader.packs
 
 
 def test_other_errors_are_not_taken_for_memory(llama: TagReader, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -106,6 +106,7 @@ def test_where_packing_does_not_pay_batches_are_padded() -> None:
     alike = [np.concatenate([question, each[:32]]) for each in apart]
     assert {type(each) for each in plan_passes(alike, 4096, work)} == {Packed}
     assert {type(each) for each in plan_passes(alike, 4096, work, longest=0)} == {Padded}
+    assert {type(each) for each in plan_passes(alike, 4096, work, packs=False)} == {Padded}
     uneven = [each[: 4 + 8 * at] for at, each in enumerate(apart)]  # no padding in a row is a gain too
     assert {type(each) for each in plan_passes(uneven, 4096, work)} == {Packed}
 
@@ -120,6 +121,8 @@ def test_a_plan_reads_every_solution_once(budget: int) -> None:
         assert members == [at for at, each in enumerate(sequences) if len(each)]
         packed = [member for each in passes if isinstance(each, Packed) for member in each.members]
         assert all(len(sequences[member]) <= longest for member in packed)
+        for each in passes:
+            assert len({len(sequences[member]) <= longest for member in each.members}) == 1
 
 
 def _work(passes: list[Pass], work: Work) -> float:
@@ -158,7 +161,7 @@ def test_no_plan_is_more_work_than_rows_alone_or_batches_alone(
 
     work = Work(1.0, pair)
     found = plan_passes(sequences, budget, work, longest=longest)
-    assert counted(found) <= counted(plan_passes(sequences, budget, work, longest=0))
+    assert counted(found) <= counted(plan_passes(sequences, budget, work, longest=longest, packs=False))
     if longest == 12:
         assert counted(found) <= counted([Packed(row) for row in lay_out(sequences, budget)])
 

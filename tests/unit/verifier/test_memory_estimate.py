@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import tempfile
 from contextlib import nullcontext
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tracking import stand_in
 
 from shepherd.errors import ShepherdError
 from verifier.config import TrainPrmConfig
@@ -29,10 +29,11 @@ from verifier.estimate import (
     scoring_tokens,
     training_memory,
 )
-from verifier.estimate.parts import USABLE
+from verifier.estimate.parts import CONTEXT_BYTES, USABLE
 from verifier.estimate.training import optimizer_part, pageable_bytes
 from verifier.estimate.weights import packed_bytes
 from verifier.packing.allocations import Allocations
+from verifier.packing.budget import LEAST_TOKENS
 from verifier.shape import Shape
 
 SHAPE = Shape(layers=4, hidden=256, intermediate=640, heads=8, kv_heads=2, vocabulary=2000, context=1024)
@@ -175,23 +176,6 @@ def test_logits_are_the_worst_moment_where_layers_are_small() -> None:
 # --- against what is allocated --------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def tracking() -> SimpleNamespace:
-    """The counters of benchmarks/, which are no package."""
-    folder = str(Path(__file__).parents[3] / "benchmarks")
-    sys.path.insert(0, folder)
-    try:
-        from tracking import stand_in  # type: ignore[import-not-found]
-    finally:
-        sys.path.remove(folder)
-    return SimpleNamespace(
-        Allocations=Allocations,
-        build=stand_in.build,
-        bases_from=stand_in.bases_from,
-        fake_tensors=stand_in.fake_tensors,
-    )
-
-
 CASES = [
     {},
     {"gradient_checkpointing": False},
@@ -213,9 +197,7 @@ CASES = [
     ids=["fake", *("-".join(changes) or "shipped" for changes in CASES)],
 )
 @pytest.mark.filterwarnings("ignore")  # torch warns of fake tensors and of numbers in them
-def test_the_estimate_is_within_a_tenth_of_the_real_step(
-    tracking: Any, changes: dict[str, Any], fake: bool
-) -> None:
+def test_the_estimate_is_within_a_tenth_of_the_real_step(changes: dict[str, Any], fake: bool) -> None:
     from verifier.plan import memory_of
     from verifier.prepare import prepare
     from verifier.training import Trainer
@@ -236,8 +218,8 @@ def test_the_estimate_is_within_a_tenth_of_the_real_step(
     )
     prepared = prepare(config)
     run = SimpleNamespace(path=Path(tempfile.mkdtemp()), log=lambda _: None, metric=lambda **_: None)
-    tensors = tracking.fake_tensors() if fake else nullcontext()
-    counted, bases = tracking.Allocations(), tracking.bases_from(SHAPE, fake)
+    tensors = stand_in.fake_tensors() if fake else nullcontext()
+    counted, bases = Allocations(), stand_in.bases_from(SHAPE, fake)
     with tensors, counted, bases:
         trainer = Trainer(prepared, run)
         trainer.model.train()
@@ -253,7 +235,7 @@ def test_the_estimate_is_within_a_tenth_of_the_real_step(
 @pytest.mark.slow
 @pytest.mark.parametrize(("dtype", "top_p"), [("float32", 1.0), ("bfloat16", 0.9)])
 def test_the_estimate_is_within_a_tenth_of_a_real_batch(
-    tracking: Any, monkeypatch: pytest.MonkeyPatch, dtype: str, top_p: float
+    monkeypatch: pytest.MonkeyPatch, dtype: str, top_p: float
 ) -> None:
     import torch
 
@@ -264,8 +246,8 @@ def test_the_estimate_is_within_a_tenth_of_a_real_batch(
     batch = Batch(problems=4, n=8, prompt_tokens=48, new_tokens=100, top_p=top_p)
     monkeypatch.setattr("generation.engines.transformers.encode", lambda *_: list(range(10, 58)))
     monkeypatch.setattr("generation.engines.transformers.decode", lambda _, rows: [""] * len(rows))
-    with tracking.Allocations() as allocations:
-        model = tracking.build(SHAPE, quantization="none", dtype=dtype, device=torch.device("cpu"))
+    with Allocations() as allocations:
+        model = stand_in.build(SHAPE, quantization="none", dtype=dtype, device=torch.device("cpu"))
         engine = TransformersEngine(model.eval(), load_tokenizer("embedded:base"), "stand-in")
         engine.ends = torch.tensor([SHAPE.vocabulary])  # nothing ends before its last token
         allocations.restart()
@@ -286,7 +268,6 @@ SCORED = [
 @pytest.mark.parametrize("question", [0, 100, 600])
 @pytest.mark.parametrize(("quantization", "dtype", "adapted"), SCORED)
 def test_the_estimate_is_within_a_tenth_of_a_real_scoring_pass(
-    tracking: Any,
     quantization: str,
     dtype: str,
     adapted: bool,
@@ -304,7 +285,7 @@ def test_the_estimate_is_within_a_tenth_of_a_real_scoring_pass(
     from verifier.packing.read import read_pass
     from verifier.packing.tree import lay_out
 
-    base = tracking.build(SHAPE, quantization=quantization, dtype=dtype, device=torch.device("cpu"))
+    base = stand_in.build(SHAPE, quantization=quantization, dtype=dtype, device=torch.device("cpu"))
     model = add_lora(base, LoraConfig(rank=16), seed=0) if adapted else base
     reader = TagReader(model.eval(), LabelRows(base.get_output_embeddings(), 7, 8))
     rng = np.random.default_rng(0)
@@ -318,7 +299,7 @@ def test_the_estimate_is_within_a_tenth_of_a_real_scoring_pass(
         keys = each.tiles.keys.shape[1]
     with torch.no_grad():
         read_pass(reader, each, solutions, [np.array([50, 99])] * 19)  # buffers that any first pass makes
-        with tracking.Allocations() as allocations:
+        with Allocations() as allocations:
             read_pass(reader, each, solutions, [np.array([50, 99])] * 19)
     base_of, adapter = Base(SHAPE, quantization, dtype), _adapter(rank=16) if adapted else None
     weights = sum(part.bytes for part in base_of.parts()) + (adapter.part().bytes if adapter else 0)
@@ -331,6 +312,15 @@ def test_the_estimate_is_within_a_tenth_of_a_real_scoring_pass(
         assert planned == TagReader(reader.model, reader.head).room.tokens(1 << 30)
     assert scoring_tokens(base_of, adapter, 1 << 30, 80 * GIB, on_cpu=False) > planned
     assert scoring_tokens(base_of, adapter, 100, 80 * GIB, on_cpu=False) == 100
+
+
+def test_what_is_held_beside_a_scoring_pass_is_no_room_for_it() -> None:
+    base, adapter = Base(SHAPE, "nf4", "bfloat16"), _adapter(rank=4096)
+    weights = sum(part.bytes for part in base.parts()) + adapter.part().bytes
+    for on_cpu, held in ((True, weights), (False, weights + CONTEXT_BYTES)):
+        full = round(held / USABLE)
+        assert scoring_tokens(base, adapter, 1 << 30, full, on_cpu=on_cpu) == LEAST_TOKENS
+        assert scoring_tokens(base, adapter, 1 << 30, full + 64 * GIB, on_cpu=on_cpu) > LEAST_TOKENS
 
 
 def test_scoring_and_sampling_by_hand() -> None:

@@ -385,6 +385,14 @@ def test_the_packaged_verifier_keeps_its_id() -> None:
     [
         ({"head": "classifier", "loss": "vocab"}, "loss: vocab needs head: lm"),
         ({"head": "outcome", "outcome": PAIRWISE, "class_weighting": "balanced"}, "a pair has both classes"),
+        (
+            {"head": "outcome", "outcome": PAIRWISE, "pass_tokens": 64},
+            "a batch of pairs has one backward pass",
+        ),
+        (
+            {"head": "outcome", "outcome": PAIRWISE, "group_by": "question", "question_solutions": 2},
+            "pairs are of all solutions of a question",
+        ),
         ({"early_stopping": EarlyStopping(metric="solution_auc")}, "measured for head: outcome alone"),
     ],
 )

@@ -99,8 +99,13 @@ def tracked() -> list[dict[str, Any]]:
 
 
 def tracked_training(name: str, overrides: tuple[str, ...]) -> dict[str, Any]:
-    """Two optimizer steps of the shipped config with the shape's tensors, none of which has numbers."""
-    config, prepared = planned(name, (*overrides, "limit=600", "max_steps=2", "device=cpu"))
+    """Two optimizer steps of the shipped config with the shape's tensors, none of which has numbers.
+
+    Passes are as large as on a card: up to `batch_tokens`.
+    """
+    config, prepared = planned(
+        name, (*overrides, "limit=600", "max_steps=2", "device=cpu", f"pass_tokens={1 << 20}")
+    )
     with fake_tensors(), Allocations() as allocations, bases_from(SHAPES[name], fake=True):
         trainer = make_trainer(prepared)
         gc.collect()

@@ -23,9 +23,12 @@ from verifier.packing.tree import Row, lay_out
 TILE = 64
 """Tokens in a tile; `scoring.py --sweep` in benchmarks/ has others."""
 
-
 PASS_TOKENS = TILE
 """What a pass costs beside its tokens, in tokens: all weights are read, or unpacked, whatever it has."""
+
+TILE_PAIR = 2.0
+"""What a pair in a tile costs, in pairs of a padded batch: a tile gathers its keys and has a mask, and in
+training its attention is computed a second time."""
 
 
 class Work(NamedTuple):
@@ -121,7 +124,13 @@ def plan_passes(
     packed = _in_rows(sequences, lengths, too_long, too_long, budget)
     apart = too_long | _apart(packed, padded, work, len(lengths))
     plans = [padded, packed, _in_rows(sequences, lengths, apart, too_long, budget)]
-    return min(plans, key=lambda plan: sum(each.work(work) + PASS_TOKENS * work.token for each in plan))
+    return min(plans, key=lambda plan: sum(price(each, work) + PASS_TOKENS * work.token for each in plan))
+
+
+def price(each: Pass, work: Work) -> float:
+    """What passes are chosen by: their operations, those in tiles at what they cost."""
+    tiles = each.work(work) - each.tokens * work.token if isinstance(each, Packed) else 0.0
+    return each.work(work) + (TILE_PAIR - 1) * tiles
 
 
 def _in_rows(
@@ -150,11 +159,11 @@ def _apart(packed: Sequence[Pass], padded: Sequence[Pass], work: Work, count: in
     """Which sequences are less work in their batches than in their rows, at what a token costs in each."""
     alone = np.zeros(count)
     for each in padded:
-        alone[list(each.members)] = each.work(work) / len(each.members)
+        alone[list(each.members)] = price(each, work) / len(each.members)
     found = np.zeros(count, dtype=np.bool_)
     for each in packed:
         if isinstance(each, Packed):
             row, members = each.row, list(each.members)
-            token = each.work(work) / len(row)
+            token = price(each, work) / len(row)
             found[members] = read_apart(row.lengths, row.shared, token, alone[members])
     return found

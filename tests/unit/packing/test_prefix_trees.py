@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from verifier.packing.choice import read_apart
-from verifier.packing.passes import PASS_TOKENS, Packed, Padded, Pass, Work, plan_passes
+from verifier.packing.passes import PASS_TOKENS, Packed, Padded, Pass, Work, plan_passes, price
 from verifier.packing.tiles import count_pairs, cut_tiles
 from verifier.packing.tree import Row, count_unique, lay_out, shared_with_last
 
@@ -157,7 +157,7 @@ def test_no_plan_is_more_work_than_rows_alone_or_batches_alone(
     sequences: list[Tokens], budget: int, longest: int, pair: float
 ) -> None:
     def counted(passes: list[Pass]) -> float:
-        return _work(passes, work) + PASS_TOKENS * work.token * len(passes)
+        return sum(price(each, work) for each in passes) + PASS_TOKENS * work.token * len(passes)
 
     work = Work(1.0, pair)
     found = plan_passes(sequences, budget, work, longest=longest)

@@ -233,10 +233,14 @@ def test_the_estimate_is_within_a_tenth_of_the_real_step(changes: dict[str, Any]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("dtype", "top_p"), [("float32", 1.0), ("bfloat16", 0.9)])
+@pytest.mark.parametrize(
+    ("dtype", "top_p", "temperature"),
+    [("float32", 1.0, 1.0), ("bfloat16", 0.9, 1.0), ("float32", 1.0, 0.01), ("bfloat16", 0.9, 0.01)],
+)
 def test_the_estimate_is_within_a_tenth_of_a_real_batch(
-    monkeypatch: pytest.MonkeyPatch, dtype: str, top_p: float
+    monkeypatch: pytest.MonkeyPatch, dtype: str, top_p: float, temperature: float
 ) -> None:
+    """At a low temperature candidates begin alike and branch late, so that it takes less, and never more."""
     import torch
 
     from generation.engines import Prompt, Sampling
@@ -245,16 +249,30 @@ def test_the_estimate_is_within_a_tenth_of_a_real_batch(
 
     batch = Batch(problems=4, n=8, prompt_tokens=48, new_tokens=100, top_p=top_p)
     monkeypatch.setattr("generation.engines.transformers.encode", lambda *_: list(range(10, 58)))
-    monkeypatch.setattr("generation.engines.transformers.decode", lambda _, rows: [""] * len(rows))
+    sampled: list[list[int]] = []
+
+    def keep(_: Any, rows: Any) -> list[str]:
+        sampled.extend(list(row) for row in rows)
+        return [""] * len(rows)
+
+    monkeypatch.setattr("generation.engines.transformers.decode", keep)
     with Allocations() as allocations:
         model = stand_in.build(SHAPE, quantization="none", dtype=dtype, device=torch.device("cpu"))
         engine = TransformersEngine(model.eval(), load_tokenizer("embedded:base"), "stand-in")
         engine.ends = torch.tensor([SHAPE.vocabulary])  # nothing ends before its last token
         allocations.restart()
         prompts = [Prompt(str(number), "") for number in range(batch.problems)]
-        engine.generate(prompts, batch.n, Sampling(max_new_tokens=batch.new_tokens, top_p=top_p), seed=0)
+        sampling = Sampling(max_new_tokens=batch.new_tokens, top_p=top_p, temperature=temperature)
+        engine.generate(prompts, batch.n, sampling, seed=0)
     estimate = sampling_memory(Base(SHAPE, "none", dtype), batch)
-    assert estimate.total == pytest.approx(allocations.peak, rel=0.1)
+    begun, ended = (len({tuple(each[:tokens]) for each in sampled}) for tokens in (1, batch.new_tokens))
+    assert len(sampled) == batch.rows
+    if temperature == 1:
+        assert begun > batch.rows / 2
+        assert estimate.total == pytest.approx(allocations.peak, rel=0.1)
+    else:
+        assert begun < batch.rows / 2 < ended
+        assert 0.5 * estimate.total < allocations.peak <= estimate.total
 
 
 SCORED = [

@@ -112,7 +112,7 @@ BENCH_LONG := $(filter-out $(BENCH),$(wildcard benchmarks/*.py))
 run_all = @for script in $(1); do printf '\n== %s  (%s)\n' "$$script" "$$(date +%H:%M:%S)"; \
 	$(BIN)/python "$$script" $(2) || exit 1; done
 
-bench: $(READY)  ## side by side with others, 40 minutes in all (SHEPHERD_DATA=FOLDER for real texts)
+bench: $(READY)  ## side by side with others, an hour in all (SHEPHERD_DATA=FOLDER for real texts)
 	$(call run_all,$(BENCH))
 	@$(MAKE) --no-print-directory bench-tables
 

@@ -1,11 +1,11 @@
 """Training by the trainer's own plans, as a user gets it, packed and a row a solution; TRL's SFTTrainer.
 
-    SHEPHERD_DATA=FOLDER OMP_NUM_THREADS=2 .venv/bin/python benchmarks/plans.py       (about 15 minutes)
+    SHEPHERD_DATA=FOLDER OMP_NUM_THREADS=2 .venv/bin/python benchmarks/plans.py       (about 20 minutes)
     .venv/bin/python benchmarks/plans.py --smoke                                      (seconds; toy sizes)
 
 `training.py` makes its steps of whole questions. Here they are those that `shepherd train-prm` plans, in its
 default order (`group_by: none`) and with `group_by: question`: 32 solutions a step, which is the mean of
-`configs/train_prm/embedded.yaml`, read in passes of the default 2,048 tokens, of fewer and of more. Model,
+`configs/train_prm/embedded.yaml`, read in passes of the default 2,048 tokens, and in larger ones. Model,
 adapter, what is counted and what is timed are those of `training.py`; all trainers have the same rows in
 every step. What the order costs in learning is in `grouping.py`. Results go to benchmarks/results/plans.json.
 """
@@ -33,7 +33,7 @@ from trainers.floor import floor_of, timed
 from shepherd.records import StepRow
 from verifier.prepare import Prepared
 
-OTHER_PASSES = (1024, 8192)
+OTHER_PASSES = (8192,)
 """Tokens of a pass, beside the default of a CPU: `pass_tokens`."""
 COUNTED_STEPS = 200
 """Whose tokens are counted: of a few steps, some have more in common than most."""
@@ -42,7 +42,7 @@ COUNTED_STEPS = 200
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     arguments.add_argument("--smoke", action="store_true", help="toy sizes, nothing written")
-    arguments.add_argument("--steps", type=int, default=3, help="the first is counted, the others are timed")
+    arguments.add_argument("--steps", type=int, default=2, help="the first is counted, the others are timed")
     arguments.add_argument("--seed", type=int, default=0)
     asked = arguments.parse_args()
     if asked.steps < 2:

@@ -1,6 +1,6 @@
 """Training a verifier: this project's trainer beside TRL's SFTTrainer and its last PRMTrainer.
 
-    SHEPHERD_DATA=FOLDER OMP_NUM_THREADS=2 .venv/bin/python benchmarks/training.py    (about 9 minutes)
+    SHEPHERD_DATA=FOLDER OMP_NUM_THREADS=2 .venv/bin/python benchmarks/training.py    (about 15 minutes)
     make .venv-trl113/.ready                   (once: the environment of TRL 1.13, which had a PRMTrainer)
     .venv/bin/python benchmarks/training.py --smoke                                   (seconds; toy sizes)
     .venv/bin/python benchmarks/training.py --device cuda --shape llama-3-8b          (a real shape on a card)
@@ -64,7 +64,7 @@ SFT_ON_CPU = "SFTTrainer as it is on a CPU"
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     arguments.add_argument("--smoke", action="store_true", help="toy sizes, nothing written")
-    arguments.add_argument("--steps", type=int, default=3, help="the first is counted, the others are timed")
+    arguments.add_argument("--steps", type=int, default=2, help="the first is counted, the others are timed")
     arguments.add_argument("--seed", type=int, default=0)
     arguments.add_argument(
         "--profile",

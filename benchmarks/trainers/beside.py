@@ -1,4 +1,4 @@
-"""Trainers side by side: each runs once; its rate, bytes and losses are held beside those of the first."""
+"""Trainers side by side: their goes alternate; rates, bytes and losses are held beside those of the first."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ RECOMPUTED = "packed, activations computed again"
 SFT = "SFTTrainer (TRL 1.16), head at labels alone"
 CLOSE = 1e-3
 """How near to ours the rivals' losses have to be: they compute the same."""
+GOES = 2
+"""Of every trainer, the second in the opposite order; a step's time is the least of them."""
 
 Trainings = Mapping[str, Callable[[], Watched]]
 
@@ -33,9 +35,15 @@ def run_all(
     """
     part = timed(prepared)
     rows, least_s = sum(map(len, part.plan)), floor.seconds(part)
+    runs = {method: run() for method, run in trainings.items()}
+    for go in range(1, GOES):
+        for method in [*trainings][:: (-1) ** go]:
+            first = runs[method]
+            if first.seconds:
+                again = trainings[method]().seconds
+                runs[method] = first._replace(seconds=list(map(min, first.seconds, again)))
     found = []
-    for method, run in trainings.items():
-        each = run()
+    for method, each in runs.items():
         taken_s = sum(each.seconds)
         found.append(
             {

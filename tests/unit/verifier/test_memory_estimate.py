@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import tempfile
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -232,6 +234,25 @@ def test_the_estimate_is_within_a_tenth_of_the_real_step(changes: dict[str, Any]
     assert estimate.total == pytest.approx(counted.peak, rel=0.1)
 
 
+def test_a_long_row_counts_in_whatever_step_it_stands() -> None:
+    """Passes shorter than it do not cut it, and steps with more tokens may all be of shorter rows."""
+    from verifier.plan import memory_of
+    from verifier.prepare import prepare
+
+    config = TrainPrmConfig(limit=60, device="cpu", lora={"rank": 4}, pass_tokens=32)
+    prepared = prepare(config)
+    short, *_, long = np.argsort(prepared.train.lengths)
+    full = [np.array([short] * 16)] * 12
+    base, adapter = Base(SHAPE, "none", "float32"), _adapter(rank=4)
+    without, beside = (
+        memory_of(config, replace(prepared, plan=plan), base, adapter).total
+        for plan in (full, [*full, np.array([long])])
+    )
+    alone = memory_of(config, replace(prepared, plan=[np.array([long])]), base, adapter).total
+    assert prepared.train.lengths[long] < 16 * prepared.train.lengths[short]
+    assert without < beside == alone
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("dtype", "top_p", "temperature"),
@@ -293,7 +314,6 @@ def test_the_estimate_is_within_a_tenth_of_a_real_scoring_pass(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A padded batch of 19 solutions, and packed rows in which they share a question."""
-    import numpy as np
     import torch
 
     from verifier.config import LoraConfig

@@ -22,7 +22,7 @@ from eval.diagnostics import text_length
 from eval.reliability import binary_nll
 from shepherd.errors import ShepherdError
 from shepherd.records import StepRow
-from verifier import checkpoint, load_verifier
+from verifier import checkpoint, heldout, load_verifier
 from verifier.config import EarlyStopping, LoraConfig, TrainPrmConfig
 from verifier.description import read_description
 from verifier.packing.allocations import Allocations
@@ -290,6 +290,34 @@ def test_smaller_passes_take_the_same_step_in_less_memory(
     for name, parameter in whole.named.items():
         torch.testing.assert_close(parameter, parts.named[name], atol=1e-6, rtol=1e-3)
     assert peaks[1] < 0.6 * peaks[0]
+
+
+@pytest.mark.parametrize(
+    ("device", "pass_tokens", "tokens"),
+    [("cpu", None, 2048), ("cuda", None, 8192), ("cpu", 4096, 4096), ("cuda", 512, 512), ("cpu", 9999, 8192)],
+)
+def test_a_pass_is_a_batch_on_a_card_and_smaller_on_a_cpu(
+    config: TrainPrmConfig, device: str, pass_tokens: int | None, tokens: int
+) -> None:
+    changed = config.model_copy(update={"batch_tokens": 8192, "pass_tokens": pass_tokens})
+    assert changed.tokens_a_pass(device) == tokens
+
+
+def test_held_out_rows_are_read_in_passes_of_the_same_size(
+    tiny: Any, config: TrainPrmConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What has room for a step has room for the evaluation after it."""
+    trainer = Trainer(prepare(config.model_copy(update={"pass_tokens": 64})), tiny.FakeRun(tmp_path))
+    real, passes = heldout.read_pass, []
+
+    def seen(reader: Any, each: Any, *others: Any) -> Any:
+        passes.append(each)
+        return real(reader, each, *others)
+
+    monkeypatch.setattr(heldout, "read_pass", seen)
+    trainer._evaluate()
+    assert len(passes) > 1
+    assert all(each.tokens <= 64 or len(each.members) == 1 for each in passes)
 
 
 @pytest.mark.parametrize("kind", ["lora", "adalora"])
